@@ -1,0 +1,37 @@
+# Two commands matter: `make demo` and `make test`. Everything they need is built in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lock clean
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
+
+demo: .venv/demo.stamp ## sign a user up, reset a password, show the two emails; stays up
+	@$(BIN)/mailer dev --demo
+
+test: .venv/test.stamp ## ruff, mypy --strict and every test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+.venv/python.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit("mailer needs Python 3.11 or newer; $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --without-pip .venv
+	@touch $@
+
+# pip of the outer Python fills the environment: no ensurepip needed (Debian ships it apart).
+INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check
+.venv/%.stamp: requirements/%.txt pyproject.toml .venv/python.stamp
+	$(INSTALL) --require-hashes -r requirements/$*.txt
+	$(INSTALL) --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+lock: ## write requirements/*.txt anew from pyproject.toml
+	requirements/lock.sh
+
+clean: ## remove the environment and everything the demo stored
+	rm -rf .venv var instance .mypy_cache .ruff_cache .pytest_cache .hypothesis

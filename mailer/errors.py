@@ -1,0 +1,57 @@
+"""Every error that this package raises on purpose. Messages never contain a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class MailerError(Exception):
+    """Base of the errors below: catch it to catch them all."""
+
+
+class SettingError(MailerError):
+    """A setting has a wrong value; the start is refused."""
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a request: which field, and what was expected of it."""
+
+    field: str
+    message: str
+
+
+class InvalidEmail(MailerError):
+    """``dispatch`` was given something it cannot send. Lists every problem; nothing was stored."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(f"{field}: {message}" for field, message in self.problems))
+
+
+class IdempotencyConflict(MailerError):
+    """The idempotency key was used before, for an email with other content."""
+
+
+class TemplateError(MailerError):
+    """A template is missing, misnamed or cannot be compiled."""
+
+
+class RenderError(MailerError):
+    """A template failed on this context: says which template, line and reason."""
+
+
+class MessageError(MailerError):
+    """The bytes of a message broke a rule of the gate; nothing was sent."""
+
+
+class LedgerUnavailable(MailerError):
+    """The database is locked, unreachable or not migrated; nothing was stored."""
+
+
+class NotFound(MailerError):
+    """No email or delivery has this id."""
+
+
+class UnsupportedPlatform(MailerError):
+    """A server that development needs cannot be had here; says which package to install."""

@@ -1,0 +1,48 @@
+"""What became of one attempt, as a value.
+
+Foreign errors (smtplib, socket, ssl, jinja2) are translated into an `Outcome` once, where they
+occur. `mailer.delivery` alone decides what an outcome means for the delivery.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Kind(enum.StrEnum):
+    """How an attempt ended."""
+
+    SENT = "sent"
+    """The server answered 250 after the final dot. Nothing that follows changes that."""
+    REFUSED = "refused"
+    """A 5xx to MAIL, RCPT, DATA or the message itself: trying again is pointless."""
+    DEFERRED = "deferred"
+    """A 4xx, or the connection was lost before the final dot: try again later."""
+    AMBIGUOUS = "ambiguous"
+    """Lost or timed out after the final dot, before its reply: perhaps accepted."""
+    UNAVAILABLE = "unavailable"
+    """The transport could not be used (refused, DNS, TLS, AUTH, banner, 421): says nothing
+    about this email, so no attempt is charged."""
+    NOT_STARTED = "not started"
+    """Handed back untouched: the lease or the time of the batch ran out."""
+    UNRENDERABLE = "unrenderable"
+    """The template or the message could not be made."""
+    UNWANTED = "unwanted"
+    """The context loader answered None: the email is no longer wanted."""
+
+
+class Outcome(NamedTuple):
+    """How one attempt for one delivery ended, and what the server said."""
+
+    kind: Kind
+    stage: str = ""
+    """Where: connect, banner, ehlo, starttls, auth, mail, rcpt, data, dot, render."""
+    code: int | None = None
+    """SMTP reply code, e.g. 451. None when no reply was heard."""
+    enhanced: str | None = None
+    """Enhanced status code (RFC 3463), e.g. ``4.2.0``. None when the server sent none."""
+    words: str = ""
+    """The server's words without the codes, or the reason in ours; one line, no secrets."""
+    transport: str | None = None
+    """Name of the transport that was used. None when none was."""
