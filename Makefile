@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock clean
+.PHONY: help demo test lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -19,15 +19,18 @@ test: .venv/test.stamp ## ruff, mypy --strict and every test
 	$(BIN)/pytest
 
 .venv/python.stamp:
+	@command -v $(PYTHON) >/dev/null || { echo "mailer needs Python 3.11 or newer and there is no $(PYTHON). Name another one: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit("mailer needs Python 3.11 or newer; $(PYTHON) is %d.%d. Name another one: make PYTHON=python3.12" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv --without-pip .venv
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "mailer needs pip and $(PYTHON) has none: apt install python3-pip, or $(PYTHON) -m ensurepip" >&2; exit 1; }
+	@echo "Making .venv; the packages take a minute the first time"
+	@$(PYTHON) -m venv --without-pip .venv
 	@touch $@
 
 # pip of the outer Python fills the environment: no ensurepip needed (Debian ships it apart).
 INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check
 .venv/%.stamp: requirements/%.txt pyproject.toml .venv/python.stamp
-	$(INSTALL) --require-hashes -r requirements/$*.txt
-	$(INSTALL) --no-deps --no-build-isolation --no-index -e .
+	@$(INSTALL) --require-hashes -r requirements/$*.txt
+	@$(INSTALL) --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
 lock: ## write requirements/*.txt anew from pyproject.toml

@@ -49,6 +49,10 @@ class LedgerUnavailable(MailerError):
     """The database is locked, unreachable or not migrated; nothing was stored."""
 
 
+class NotMigrated(LedgerUnavailable):
+    """The database lacks migrations; says what to run."""
+
+
 class NotFound(MailerError):
     """No email or delivery has this id."""
 

@@ -1,0 +1,110 @@
+"""Celery inside Flask, as Flask's guide "Background Tasks with Celery" has it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+from celery import Celery, Task
+from celery import current_app as current_celery_app
+from celery.signals import worker_init, worker_process_shutdown
+from flask import Flask, current_app, has_app_context
+from kombu import Queue
+
+from .config import LANES
+from .errors import LedgerUnavailable, NotMigrated
+from .state import serving
+
+log = logging.getLogger(__name__)
+
+# What Flask's guide leaves open, set to what is safe. `app.config["CELERY"]` overrides each.
+DEFAULTS: dict[str, Any] = {
+    "broker_url": "redis://127.0.0.1:6379/0",
+    "task_ignore_result": True,
+    "task_serializer": "json",
+    "accept_content": ["json"],
+    "result_serializer": "json",
+    "result_expires": 86_400,
+    # A worker holds one task at a time, so that a slow drain keeps no other waiting behind it.
+    "worker_prefetch_multiplier": 1,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    # Below Redis's own limits and Celery's default; nothing here runs that long.
+    "broker_transport_options": {"visibility_timeout": 3600, "queue_order_strategy": "priority"},
+}
+
+
+def celery_init_app(app: Flask) -> Celery:
+    """Make the Celery app of ``app``, configured from ``app.config["CELERY"]``."""
+
+    class FlaskTask(Task):  # type: ignore[type-arg]
+        def __call__(self, *args: object, **kwargs: object) -> object:
+            # Run eagerly inside a request, the context of that request stays the current one.
+            if has_app_context() and current_app._get_current_object() is app:  # type: ignore[attr-defined]
+                return self.run(*args, **kwargs)
+            with app.app_context():
+                return self.run(*args, **kwargs)
+
+    celery_app: Celery = Celery(app.name, task_cls=FlaskTask)
+    celery_app.config_from_object(_settings(app.config.get("CELERY") or {}))
+    celery_app.set_default()
+    app.extensions["celery"] = celery_app
+    return celery_app
+
+
+def add_lanes(celery_app: Celery, *, sweep_seconds: float) -> None:
+    """Let the workers of ``celery_app`` consume the lanes' queues, and its beat sweep.
+
+    Works on a Celery app that the application made itself, and keeps what it had set.
+    """
+    conf = celery_app.conf
+    queues = list(conf.task_queues or [Queue(conf.task_default_queue)])
+    names = {queue.name for queue in queues}
+    # In order of urgency: with the order strategy "priority" a free worker looks here first.
+    lanes = [Queue(queue_name(lane)) for lane in LANES if queue_name(lane) not in names]
+    conf.task_queues = [*lanes[:1], *queues, *lanes[1:]]
+    conf.beat_schedule = {
+        "mailer.sweep": {
+            "task": "mailer.sweep",
+            "schedule": sweep_seconds,
+            # Sweeps that waited behind a busy worker would only repeat each other.
+            "options": {"expires": sweep_seconds},
+        },
+        **(conf.beat_schedule or {}),
+    }
+
+
+def queue_name(lane: str) -> str:
+    """Return the Celery queue of a lane."""
+    return f"mailer.{lane}"
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    settings = {**DEFAULTS, **given}
+    settings["broker_transport_options"] = {
+        **DEFAULTS["broker_transport_options"],
+        **(given.get("broker_transport_options") or {}),
+    }
+    # Tasks that opt in with ignore_result=False find a place for their result.
+    if str(settings["broker_url"]).startswith(("redis", "sentinel")):
+        settings.setdefault("result_backend", settings["broker_url"])
+    return settings
+
+
+@worker_init.connect
+def _refuse_unmigrated_ledger(sender: Any, **kwargs: object) -> None:
+    """Stop a worker at its start rather than at its first email."""
+    for state in serving(sender.app):
+        try:
+            state.database.check_migrated()
+        except NotMigrated as error:
+            raise SystemExit(f"mailer: {error}") from error
+        except LedgerUnavailable as error:
+            log.warning("%s; the worker starts and waits for it", error)
+
+
+@worker_process_shutdown.connect
+def _say_goodbye(**kwargs: object) -> None:
+    """End the open SMTP conversations with QUIT."""
+    for state in serving(cast(Any, current_celery_app)._get_current_object()):
+        state.close()

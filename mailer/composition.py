@@ -1,0 +1,68 @@
+"""Compose: turn a stored email into the content and the bytes that are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from . import message, plaintext
+from .content import Address, Attachment, Content
+from .state import State
+
+
+class Composed(NamedTuple):
+    """An email ready to be sent."""
+
+    content: Content
+    message: bytes
+    sender: str
+    """Envelope sender (MAIL FROM)."""
+    smtputf8: bool
+    """An address of it needs SMTPUTF8 (RFC 6531)."""
+
+
+def compose(state: State, email: Any, attachments: Sequence[Attachment]) -> Composed | None:
+    """Render and write ``email`` (an `Email`, or a row of its columns).
+
+    Returns None when its context loader no longer wants it. Raises RenderError, TemplateError
+    or MessageError; what a context loader raises comes through.
+    """
+    content = _content(state, email)
+    if content is None:
+        return None
+    addresses = {
+        field: [Address(*pair) for pair in pairs] for field, pairs in email.addresses.items()
+    }
+    (sender,) = addresses["from"]
+    written = message.write(
+        sender=sender,
+        to=addresses["to"],
+        cc=addresses["cc"],
+        reply_to=addresses["reply_to"],
+        content=content,
+        date=email.created_at,
+        message_id=message_id(email.id, sender),
+        headers=email.headers,
+        attachments=attachments,
+    )
+    smtputf8 = not all(one.email.isascii() for group in addresses.values() for one in group)
+    return Composed(content, written, sender.email, smtputf8)
+
+
+def message_id(email_id: str, sender: Address) -> str:
+    """Return the Message-ID without ``<>``: the email's, so equal on every attempt."""
+    return f"{email_id}@{sender.email.rpartition('@')[2]}"
+
+
+def _content(state: State, email: Any) -> Content | None:
+    if email.template is None:
+        text = email.text if email.text is not None else plaintext.from_html(email.html)
+        return Content(email.subject, text, email.html)
+    context = email.context or {}
+    if loader := state.loaders.get(email.template):
+        loaded = loader(context)
+        if loaded is None:
+            return None
+        context = loaded
+    content = state.renderer.render(email.template, context, email.locale)
+    return content if email.subject is None else content._replace(subject=email.subject)

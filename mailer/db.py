@@ -1,0 +1,157 @@
+"""Engine, transactions and the database's clock: SQLite by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import FunctionElement
+
+from .errors import LedgerUnavailable, NotMigrated
+
+BUSY_SECONDS = 5
+_NO_TABLES = "the ledger has no tables: run `mailer db upgrade`"
+VERSION_TABLE = "mailer_alembic_version"  # an app's own Alembic keeps its own
+
+
+class now(FunctionElement[float]):  # noqa: N801 - reads like SQL's functions
+    """The database's time in seconds since 1970: the one clock of leases, due times and expiry."""
+
+    type = sa.Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _sqlite_now(element: now, compiler: Any, **kw: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _postgresql_now(element: now, compiler: Any, **kw: Any) -> str:
+    # The time of the statement, not of the call: a stable value can bound an index scan.
+    return "extract(epoch from statement_timestamp())::double precision"
+
+
+class Database:
+    """The ledger's database."""
+
+    def __init__(self, url: str, *, sqlite_synchronous: str = "FULL") -> None:
+        self.url = sa.make_url(url)
+        if self.url.get_backend_name() == "sqlite":
+            self.engine = _sqlite_engine(self.url, sqlite_synchronous)
+        else:
+            self.engine = sa.create_engine(
+                self.url, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS}
+            )
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """Open a transaction for writing; commit at the end. Raises LedgerUnavailable."""
+        with unavailable_as_ours(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Open a transaction that only reads, and so never waits for a writer."""
+        with unavailable_as_ours(), self.engine.connect() as connection:
+            yield connection.execution_options(mailer_read=True)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """Open an ORM session in one transaction; commit at the end. Raises LedgerUnavailable."""
+        opened = Session(self.engine, expire_on_commit=False)
+        with unavailable_as_ours(), opened as session, session.begin():
+            yield session
+
+    def forget(self) -> None:
+        """Drop the connections inherited by a forked child without closing the parent's."""
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self.engine.dispose()
+
+    def upgrade(self) -> str:
+        """Migrate to the newest revision and return its name."""
+        config = alembic_config()
+        if self.url.database and self.url.get_backend_name() == "sqlite":
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        return _head()
+
+    def check_migrated(self) -> None:
+        """Raise NotMigrated, saying what to run, unless every migration has been applied."""
+        with self.read() as connection:
+            context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+            revision = context.get_current_revision()
+        if revision != _head():
+            raise NotMigrated(
+                f"the ledger at {self.url.render_as_string()} is at revision {revision}, expected "
+                f"{_head()}: run `mailer db upgrade`"
+            )
+
+
+@contextmanager
+def unavailable_as_ours() -> Iterator[None]:
+    """Translate what a database says when it is locked, gone or not migrated."""
+    try:
+        yield
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != "42P01":  # undefined_table
+            raise
+        raise NotMigrated(_NO_TABLES) from error
+    except (OperationalError, PoolTimeout) as error:
+        words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        if "no such table" in words:
+            raise NotMigrated(_NO_TABLES) from error
+        raise LedgerUnavailable(f"the ledger cannot be used: {words}") from error
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+        raise LedgerUnavailable("the ledger's connection was lost") from error
+
+
+def _sqlite_engine(url: sa.URL, synchronous: str) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: Any, record: Any) -> None:
+        # SQLAlchemy, not the driver, begins transactions: see below.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # A transaction that reads first and writes later fails at once when another one wrote
+        # between (1,503 errors over 4 processes); one that takes the write lock first waits.
+        read_only = connection.get_execution_options().get("mailer_read")
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration; it needs a connection in ``attributes["connection"]``."""
+    config = Config()
+    config.set_main_option("script_location", "mailer:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _head() -> str:
+    return ScriptDirectory.from_config(alembic_config()).get_current_head() or ""

@@ -1,0 +1,90 @@
+"""One command for development: everything that the app needs, and the app."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import MailerError
+from .demo import Demo
+from .guardian import Guardian
+from .ports import HOST
+from .stack import Ports, child_environment, choose_ports, development_services
+from .state import StateDirectory
+from .supervisor import Supervisor
+from .terminal import Terminal
+
+
+def run(
+    *,
+    migrate: Callable[[str], None],
+    environment: Mapping[str, str],
+    directory: Path = Path("var/dev"),
+    demo: bool = False,
+    exit_after_demo: bool = False,
+    verbose: bool = False,
+    stream: TextIO | None = None,
+) -> int:
+    """Run the development stack until a signal; return the exit code.
+
+    ``migrate`` brings the ledger at a database URL up to date. ``environment`` is the user's
+    (with what ``.env`` adds): what it sets wins over the stack's own servers. With ``demo`` the
+    main job is shown once everything is up, and 0 means that its emails arrived.
+    """
+    began = time.monotonic()
+    stream = stream or sys.stdout
+    terminal = Terminal(stream, colour=stream.isatty() and not environment.get("NO_COLOR"))
+
+    def show_off(ports: Ports, state: StateDirectory, stopping: threading.Event) -> bool:
+        took = f"Ready after {time.monotonic() - began:.1f} s"
+        terminal.lines([f"  {terminal.style(took, 'bold')}", ""])
+        worked = True
+        if demo and ports.inbox is not None:
+            worked = Demo(
+                app=f"http://{HOST}:{ports.web}",
+                inbox=f"http://{HOST}:{ports.inbox}",
+                terminal=terminal,
+                stopping=stopping,
+                worker_log=state.logs / "worker.log",
+            ).run()
+        if not exit_after_demo:
+            _show_addresses(terminal, ports, state)
+        return worked
+
+    try:
+        state = StateDirectory(directory)
+        with state.locked() as lock, contextlib.closing(Guardian(keep_open=[lock])) as guardian:
+            terminal.lines(["", terminal.style("  Starting", "bold")])
+            ports = choose_ports(environment, terminal, demo=demo)
+            settings = child_environment(environment, ports, state)
+            supervisor = Supervisor(
+                development_services(ports, state),
+                logs=state.logs,
+                guardian=guardian,
+                terminal=terminal,
+                environment=settings,
+                verbose=verbose,
+            )
+            return supervisor.run(
+                lambda stopping: show_off(ports, state, stopping),
+                prepare=lambda: migrate(settings["FLASK_MAILER_DATABASE_URL"]),
+                end_after_job=exit_after_demo,
+            )
+    except MailerError as error:
+        terminal.line(terminal.style(f"  {error}", "red"))
+        return 1
+
+
+def _show_addresses(terminal: Terminal, ports: Ports, state: StateDirectory) -> None:
+    rows = [("App", f"http://{HOST}:{ports.web}")]
+    if ports.inbox is not None:
+        rows.append(("Inbox", f"http://{HOST}:{ports.inbox}"))
+    rows += [("Logs", str(state.logs)), ("Stop", "Ctrl-C")]
+    terminal.lines(
+        [*(f"  {terminal.style(f'{name:<6}', 'bold')} {text}" for name, text in rows), ""]
+    )

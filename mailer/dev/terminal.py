@@ -1,0 +1,54 @@
+"""What the person at the terminal sees."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TextIO
+
+_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+def printable(text: str) -> str:
+    """Replace control characters: what an email or a log says must not steer the terminal."""
+    return "".join(
+        character if character.isprintable() else "�" for character in text.replace("\t", "    ")
+    )
+
+
+class Terminal:
+    """Writes whole lines, from any thread, in colour if asked to.
+
+    A terminal that has gone away is no error: the services must still be stopped in order.
+    """
+
+    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+        self._stream = stream
+        self._colour = colour
+        self._lock = threading.Lock()
+        self._gone = False
+
+    def style(self, text: str, *styles: str) -> str:
+        """Return ``text`` in the given styles (bold, dim, red, green, yellow, cyan)."""
+        if not self._colour or not text:
+            return text
+        codes = ";".join(_CODES[style] for style in styles)
+        return f"\x1b[{codes}m{text}\x1b[0m"
+
+    def line(self, text: str = "") -> None:
+        """Write one line."""
+        self.lines([text])
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Write lines that belong together, with nothing in between."""
+        text = "".join(f"{line}\n" for line in lines)
+        encoding = self._stream.encoding or "utf-8"
+        text = text.encode(encoding, errors="replace").decode(encoding)
+        with self._lock:
+            if self._gone:
+                return
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._gone = True

@@ -1,0 +1,200 @@
+"""The only door in: ``dispatch`` and ``dispatch_many`` accept, ``retry`` and ``cancel`` steer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from flask_mail import Message
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+
+from . import interchange, signals
+from .content import Attachment
+from .db import unavailable_as_ours
+from .drafting import Mailbox, Request, draft
+from .errors import InvalidEmail, NotFound, Problem
+from .ledger import Draft, Filters
+from .ledger.operations import Changed
+from .models import Email
+from .state import State, current
+
+AnySession = Session | scoped_session[Any]
+
+
+def dispatch(
+    template: str | Message | None = None,
+    *,
+    to: Mailbox | Sequence[Mailbox] = (),
+    context: Mapping[str, Any] | None = None,
+    cc: Mailbox | Sequence[Mailbox] = (),
+    bcc: Mailbox | Sequence[Mailbox] = (),
+    subject: str | None = None,
+    html: str | None = None,
+    text: str | None = None,
+    sender: Mailbox | None = None,
+    reply_to: Mailbox | Sequence[Mailbox] | None = None,
+    headers: Mapping[str, str] | None = None,
+    attachments: Iterable[Attachment] = (),
+    tags: Mapping[str, str] | None = None,
+    locale: str | None = None,
+    lane: str | None = None,
+    send_at: datetime | None = None,
+    expires_at: datetime | None = None,
+    idempotency_key: str | None = None,
+    on_unknown: str | None = None,
+    session: AnySession | None = None,
+) -> Email:
+    """Accept an email: check it, store it, wake a worker. Returns as soon as it is stored.
+
+    ``template`` names a folder of email templates that ``context`` (JSON values) fills in. None
+    sends ``subject`` with ``text`` and/or ``html`` as they are; a `flask_mail.Message` likewise.
+    An address is ``"a@b.example"``, ``"Name <a@b.example>"`` or ``("Name", "a@b.example")``.
+    Not before ``send_at``, not after ``expires_at`` (aware datetimes).
+
+    ``idempotency_key``: dispatching again with the same key and content returns the email that
+    was stored before; other content raises IdempotencyConflict. ``on_unknown``: ``"resend"``
+    (at least once) or ``"hold"`` (at most once, a person decides).
+
+    ``session``: store in the caller's own transaction instead; its commit wakes the worker, its
+    rollback leaves nothing. It must be on the ledger's database.
+
+    Raises InvalidEmail with every problem at once, or LedgerUnavailable; then nothing is stored.
+    A broker that is away is no error: the email is sent when it is back.
+    """
+    if isinstance(template, Message):
+        request = Request(
+            **interchange.arguments(template),
+            tags=tags,
+            lane=lane,
+            send_at=send_at,
+            expires_at=expires_at,
+            idempotency_key=idempotency_key,
+            on_unknown=on_unknown,
+        )
+    else:
+        request = Request(
+            template=template,
+            to=to,
+            context=context,
+            cc=cc,
+            bcc=bcc,
+            subject=subject,
+            html=html,
+            text=text,
+            sender=sender,
+            reply_to=reply_to,
+            headers=headers,
+            attachments=attachments,
+            tags=tags,
+            locale=locale,
+            lane=lane,
+            send_at=send_at,
+            expires_at=expires_at,
+            idempotency_key=idempotency_key,
+            on_unknown=on_unknown,
+        )
+    state = current()
+    return _accept(state, [draft(state, request)], session)[0]
+
+
+def dispatch_many(
+    emails: Iterable[Mapping[str, Any]], *, session: AnySession | None = None
+) -> list[Email]:
+    """Accept many emails in one transaction: all of them, or none.
+
+    Each is a mapping of ``dispatch``'s arguments, but for ``session``. Raises InvalidEmail with
+    every problem of every email; fields are named ``emails[3].to``.
+    """
+    state = current()
+    drafts: list[Draft] = []
+    problems: list[Problem] = []
+    for position, arguments in enumerate(emails):
+        try:
+            drafts.append(draft(state, Request(**arguments)))
+        except InvalidEmail as error:
+            problems += [
+                Problem(f"emails[{position}].{field}", message) for field, message in error.problems
+            ]
+        except TypeError as error:
+            problems.append(Problem(f"emails[{position}]", str(error).partition("() ")[2]))
+    if problems:
+        raise InvalidEmail(problems)
+    return _accept(state, drafts, session) if drafts else []
+
+
+def retry(filters: Filters, *, actor: str) -> list[Changed]:
+    """Open failed, unknown, expired, cancelled or suppressed deliveries again and wake workers.
+
+    ``actor`` says who did it, for the audit. Doing it twice sends nothing twice.
+    """
+    state = current()
+    changed = state.ledger.retry(filters, actor=actor)
+    _ring(state, {one.lane: one.email_id for one in reversed(changed)})
+    return changed
+
+
+def cancel(filters: Filters, *, actor: str) -> list[Changed]:
+    """Cancel deliveries that are still queued. Raises NotFound when the one email that was named
+    does not exist."""
+    state = current()
+    if filters.email_id is not None and state.ledger.lane(filters.email_id) is None:
+        raise NotFound(f"there is no email {filters.email_id!r}")
+    return state.ledger.cancel(filters, actor=actor)
+
+
+def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Email]:
+    if session is None:
+        with state.database.begin() as connection:
+            emails = state.ledger.record(connection, drafts)
+        _after_commit(state, emails, drafts)
+        return emails
+    opened = session() if isinstance(session, scoped_session) else session
+    with unavailable_as_ours():
+        emails = state.ledger.record(opened.connection(), drafts)
+    _on_commit(opened, lambda: _after_commit(state, emails, drafts))
+    return emails
+
+
+def _after_commit(state: State, emails: list[Email], drafts: list[Draft]) -> None:
+    now_due = [email for email, one in zip(emails, drafts, strict=True) if one.send_at is None]
+    # One ring a lane, whatever the number: the task drains all that is due.
+    _ring(state, {email.lane: email.id for email in reversed(now_due)})
+    if signals.email_queued.receivers:
+        for email in emails:
+            signals.email_queued.send(state.app, email=email)
+
+
+def _ring(state: State, email_ids: dict[str, str]) -> None:
+    for lane, email_id in email_ids.items():
+        state.doorbell.ring(lane, email_id)
+
+
+_CALLBACKS = "mailer_on_commit"
+
+
+def _on_commit(session: Session, callback: Any) -> None:
+    """Run ``callback`` once the outermost transaction of ``session`` has been committed."""
+    waiting = session.info.get(_CALLBACKS)
+    if waiting is None:
+        waiting = session.info[_CALLBACKS] = []
+        sa.event.listen(session, "after_transaction_end", _transaction_ended)
+        sa.event.listen(session, "after_commit", _committed)
+    waiting.append(callback)
+
+
+def _committed(session: Session) -> None:
+    # Also fires for savepoints, whose rows the outer transaction may still roll back.
+    if not session.in_nested_transaction():
+        session.info["mailer_committed"] = True
+
+
+def _transaction_ended(session: Session, transaction: SessionTransaction) -> None:
+    if transaction.parent is not None:
+        return
+    callbacks = session.info.get(_CALLBACKS, [])
+    run = list(callbacks) if session.info.pop("mailer_committed", False) else []
+    callbacks.clear()
+    for callback in run:
+        callback()

@@ -1,0 +1,133 @@
+"""Doorbells: one coalesced wake-up per lane, from after a commit to before the next claim.
+
+``ring`` publishes a `send_email` task unless the lane's bell is already ringing: then a task
+that has not started yet will claim after our commit. ``answer`` silences the bell just before
+a claim. A lost bell expires, and beat rings anyway, so no failure here loses an email, and
+none is raised.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+from kombu.pools import ProducerPool
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+TASK = "mailer.send_email"
+RINGS_FOR_MS = 10_000
+"""A bell that nobody answers is forgotten after so long."""
+PATIENCE_SECONDS = 0.5
+"""The most that a broker that does not answer may cost a request, twice."""
+QUIET_SECONDS = 5.0
+"""After a failure nobody tries for so long: requests in a row shall not each wait."""
+
+log = logging.getLogger(__name__)
+
+
+class Doorbell:
+    """The bells of one app's lanes."""
+
+    def __init__(
+        self, celery_app: Celery, redis_url: str | None, *, queue_prefix: str, task_seconds: float
+    ) -> None:
+        """``redis_url`` None: every ring publishes (a broker that is not Redis)."""
+        self._celery = celery_app
+        self._redis_url = redis_url
+        self._queue_prefix = queue_prefix
+        self._task_seconds = task_seconds
+        self._quiet_until = 0.0
+        self._eager = threading.local()
+        self.failures = 0
+        self._open()
+
+    def _open(self) -> None:
+        self._redis = self._redis_url and redis.Redis.from_url(
+            self._redis_url,
+            socket_timeout=PATIENCE_SECONDS,
+            socket_connect_timeout=PATIENCE_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._producers: ProducerPool | None = None
+        self._lock = threading.Lock()
+
+    def ring(self, lane: str, email_id: str) -> bool:
+        """Wake a worker for a lane; return whether a task was published. Never raises."""
+        if self._celery.conf.task_always_eager:
+            return self._run_here(lane, email_id)
+        if time.monotonic() < self._quiet_until:
+            return False
+        try:
+            if self._redis and not self._redis.set(_bell(lane), email_id, nx=True, px=RINGS_FOR_MS):
+                return False
+            self._publish(lane, email_id)
+        except (redis.RedisError, OperationalError, OSError) as error:
+            self._failed(lane, error)
+            return False
+        return True
+
+    def answer(self, lane: str) -> None:
+        """Silence a lane's bell: whoever commits from now on rings anew. Never raises."""
+        if self._redis and not self._celery.conf.task_always_eager:
+            try:
+                self._redis.delete(_bell(lane))
+            except redis.RedisError as error:
+                self._failed(lane, error)
+
+    def forget(self) -> None:
+        """Drop the connections inherited by a forked child."""
+        self._open()
+
+    def _publish(self, lane: str, email_id: str) -> None:
+        with self._pool().acquire(block=True, timeout=PATIENCE_SECONDS) as producer:
+            self._celery.tasks[TASK].apply_async(
+                (email_id,),
+                producer=producer,
+                queue=self._queue_prefix + lane,
+                retry=False,
+                time_limit=math.ceil(self._task_seconds),
+            )
+
+    def _pool(self) -> ProducerPool:
+        with self._lock:
+            if self._producers is None:
+                # A web request cannot wait for a broker as long as a worker may: without these a
+                # frozen Redis blocks a publish for good.
+                connection = self._celery.connection_for_write(
+                    transport_options={
+                        "socket_timeout": PATIENCE_SECONDS,
+                        "socket_connect_timeout": PATIENCE_SECONDS,
+                        "max_retries": 1,
+                        "interval_start": 0,
+                        "interval_step": 0,
+                        "connect_retries_timeout": PATIENCE_SECONDS,
+                    }
+                )
+                self._producers = ProducerPool(connections=connection.Pool(limit=20), limit=20)
+            return self._producers
+
+    def _run_here(self, lane: str, email_id: str) -> bool:
+        # Eager tasks run inside the ring; a drain that rings for its next batch loops anyway.
+        if getattr(self._eager, "draining", False):
+            return False
+        self._eager.draining = True
+        try:
+            self._celery.tasks[TASK].apply_async((email_id,))
+        finally:
+            self._eager.draining = False
+        return True
+
+    def _failed(self, lane: str, error: Exception) -> None:
+        self.failures += 1
+        self._quiet_until = time.monotonic() + QUIET_SECONDS
+        log.warning("doorbell lane=%s failed, beat will ring: %s", lane, error)
+
+
+def _bell(lane: str) -> str:
+    return f"mailer:bell:{lane}"

@@ -1,0 +1,350 @@
+"""Draft: check everything that ``dispatch`` was given, and name every problem at once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+from . import addresses, headers, parts
+from .config import LANES
+from .content import Address, Attachment
+from .errors import InvalidEmail, Problem, TemplateError
+from .ledger import Draft
+from .state import State
+from .template import EmailTemplate
+
+Mailbox = str | tuple[str, str]
+
+ON_UNKNOWN = ("resend", "hold")
+TAGS_MAX = 20
+KEY_MAX = 256
+_LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+_TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """The arguments of ``dispatch`` as they came, nothing checked yet."""
+
+    template: str | None = None
+    to: Any = ()
+    context: Any = None
+    cc: Any = ()
+    bcc: Any = ()
+    subject: str | None = None
+    html: str | None = None
+    text: str | None = None
+    sender: Any = None
+    reply_to: Any = None
+    headers: Any = None
+    attachments: Any = ()
+    tags: Any = None
+    locale: str | None = None
+    lane: str | None = None
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    idempotency_key: str | None = None
+    on_unknown: str | None = None
+
+
+def draft(state: State, request: Request) -> Draft:
+    """Return ``request`` as a draft. Raises InvalidEmail with every problem that was found."""
+    drafting = _Drafting(state, request)
+    made = drafting.run()
+    if drafting.problems:
+        raise InvalidEmail(drafting.problems)
+    return made
+
+
+@dataclass(slots=True)
+class _Drafting:
+    state: State
+    request: Request
+    problems: list[Problem] = field(default_factory=list)
+
+    def run(self) -> Draft:
+        request = self.request
+        template = self._template()
+        attachments = self._attachments()
+        groups = self._addresses()
+        lane = self._one_of("lane", request.lane, LANES, template.lane if template else "default")
+        on_unknown = self._one_of(
+            "on_unknown",
+            request.on_unknown,
+            ON_UNKNOWN,
+            template.on_unknown if template else "resend",
+        )
+        self._check_bodies(template)
+        self._check_times()
+        email: dict[str, Any] = {
+            "template": request.template,
+            "locale": self._matching("locale", request.locale, _LOCALE, "a locale such as de-AT"),
+            "context": self._context(template),
+            "subject": request.subject,
+            "text": request.text,
+            "html": request.html,
+            "addresses": {name: [list(one) for one in group] for name, group in groups.items()},
+            "headers": self._headers(),
+            "tags": self._tags(),
+            "lane": lane,
+            "has_attachments": bool(attachments),
+            "on_unknown": on_unknown,
+            "expires_at": request.expires_at,
+            "idempotency_key": self._key(),
+        }
+        email["addresses"].pop("bcc")  # a bcc is a delivery, and stands nowhere else
+        recipients = self._recipients(groups)
+        made = Draft(
+            email=email,
+            recipients=recipients,
+            expires_in=template.expires if template and request.expires_at is None else None,
+            send_at=request.send_at,
+            attachments=attachments,
+        )
+        if email["idempotency_key"] is not None and not self.problems:
+            email["fingerprint"] = _fingerprint(made)
+        return made
+
+    def _problem(self, field_name: str, message: object) -> None:
+        self.problems.append(Problem(field_name, str(message)))
+
+    def _check(self, field_name: str, check: Callable[..., None], *values: Any) -> None:
+        try:
+            check(*values)
+        except ValueError as error:
+            self._problem(field_name, error)
+
+    def _template(self) -> EmailTemplate | None:
+        if self.request.template is None:
+            return None
+        try:
+            return self.state.renderer.template(self.request.template)
+        except TemplateError as error:
+            self._problem("template", error)
+            return None
+
+    def _check_bodies(self, template: EmailTemplate | None) -> None:
+        request = self.request
+        if request.template is None and request.text is None and request.html is None:
+            self._problem("template", "expected a template, or a subject with a text or html body")
+        if request.template is None and not request.subject:
+            self._problem("subject", "expected one, because there is no template to take it from")
+        if request.subject is not None:
+            self._text("subject", request.subject, headers.check_subject)
+        for name in ("text", "html"):
+            body = getattr(request, name)
+            if body is None:
+                continue
+            if request.template is not None:
+                self._problem(name, f"expected none, because template {request.template!r} has it")
+            self._text(name, body, parts.check_body)
+            limit = self.state.config["MAILER_MAX_BODY_BYTES"]
+            if isinstance(body, str) and len(body) * 4 > limit:
+                size = len(body.encode(errors="replace"))
+                if size > limit:
+                    self._problem(name, f"expected at most {limit} bytes, got {size}")
+
+    def _text(self, name: str, value: object, check: Callable[[str], None]) -> None:
+        if isinstance(value, str):
+            self._check(name, check, value)
+        else:
+            self._problem(name, f"expected text, got {headers.shown(value)}")
+
+    def _addresses(self) -> dict[str, list[Address]]:
+        request = self.request
+        sender = request.sender or self.state.config["MAIL_DEFAULT_SENDER"]
+        if not sender:
+            self._problem("sender", "expected one, because MAIL_DEFAULT_SENDER is not set")
+        return {
+            "from": self._parse("sender", sender)[:1],
+            "to": self._parse("to", request.to),
+            "cc": self._parse("cc", request.cc),
+            "bcc": self._parse("bcc", request.bcc),
+            "reply_to": self._parse("reply_to", request.reply_to),
+        }
+
+    def _parse(self, name: str, value: Any) -> list[Address]:
+        if value is None or value == ():
+            return []
+        one_only = isinstance(value, str) or _is_pair(value) or not isinstance(value, Iterable)
+        values = [value] if one_only else value
+        place = name if one_only else name + "[{}]"
+        allow_test = self.state.config["MAILER_ALLOW_TEST_DOMAINS"]
+        found = []
+        for position, one in enumerate(values):
+            try:
+                found.append(addresses.parse(one, allow_test_domains=allow_test))
+            except ValueError as error:
+                self._problem(place.format(position), error)
+        return found
+
+    def _recipients(self, groups: dict[str, list[Address]]) -> list[str]:
+        # One delivery each, in order: who stands in two fields, or twice in one, gets one copy.
+        found = [one.email for name in ("to", "cc", "bcc") for one in groups[name]]
+        recipients = list(dict.fromkeys(found))
+        limit = self.state.config["MAILER_MAX_RECIPIENTS"]
+        fields = {problem.field.partition("[")[0] for problem in self.problems}
+        if not recipients and not fields & {"to", "cc", "bcc"}:
+            self._problem("to", "expected at least one recipient")
+        if len(recipients) > limit:
+            self._problem("to", f"expected at most {limit} recipients, got {len(recipients)}")
+        return recipients
+
+    def _context(self, template: EmailTemplate | None) -> dict[str, Any] | None:
+        context = self.request.context
+        if context is None:
+            context = {}
+        if not isinstance(context, Mapping) or not all(isinstance(key, str) for key in context):
+            self._problem("context", "expected a mapping with text keys")
+            return None
+        if self.request.template is None:
+            if context:
+                self._problem("context", "expected none, because there is no template to use it")
+            return None
+        try:
+            # The bytes that are stored; also proves that nothing but plain data is in it.
+            size = len(json.dumps(context, ensure_ascii=False, allow_nan=False).encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            self._problem("context", f"expected JSON values: {error}")
+            return None
+        limit = self.state.config["MAILER_MAX_CONTEXT_BYTES"]
+        if size > limit:
+            self._problem("context", f"expected at most {limit} bytes as JSON, got {size}")
+        if template is not None and template.name not in self.state.loaders:
+            missing = self._required(template) - context.keys()
+            if missing:
+                names = ", ".join(sorted(missing))
+                self._problem("context", f"template {template.name!r} also needs: {names}")
+        return dict(context)
+
+    def _required(self, template: EmailTemplate) -> frozenset[str]:
+        try:
+            return self.state.renderer.required(template.name, self.request.locale)
+        except TemplateError as error:
+            self._problem("template", error)
+            return frozenset()
+
+    def _mapping(self, name: str, value: Any) -> dict[Any, Any]:
+        if value is None or isinstance(value, Mapping):
+            return dict(value or {})
+        self._problem(name, f"expected a mapping, got {headers.shown(value)}")
+        return {}
+
+    def _headers(self) -> dict[str, str]:
+        given = self._mapping("headers", self.request.headers)
+        seen: set[str] = set()
+        for name, value in given.items():
+            if not isinstance(name, str) or not isinstance(value, str):
+                self._problem("headers", f"expected text, got {headers.shown((name, value))}")
+                continue
+            self._check("headers", headers.check_header, name, value)
+            if name.lower() in seen:
+                self._problem("headers", f"expected {name} once")
+            seen.add(name.lower())
+        return given
+
+    def _attachments(self) -> list[Attachment]:
+        given = self.request.attachments
+        if not isinstance(given, Iterable):
+            self._problem("attachments", f"expected a list, got {headers.shown(given)}")
+            return []
+        ascii_names = self.state.config["MAIL_ASCII_ATTACHMENTS"]
+        files = []
+        for position, file in enumerate(given):
+            place = f"attachments[{position}]"
+            if isinstance(file, Attachment) and isinstance(file.data, bytes):
+                files.append(_with_ascii_name(file) if ascii_names else file)
+                self._check(place, parts.check_attachment, files[-1])
+            else:
+                self._problem(place, "expected a mailer.Attachment whose data is bytes")
+        limit = self.state.config["MAILER_MAX_ATTACHMENT_BYTES"]
+        size = sum(len(file.data) for file in files)
+        if size > limit:
+            self._problem("attachments", f"expected at most {limit} bytes together, got {size}")
+        return files
+
+    def _tags(self) -> dict[str, str]:
+        tags = self._mapping("tags", self.request.tags)
+        if len(tags) > TAGS_MAX:
+            self._problem("tags", f"expected at most {TAGS_MAX}, got {len(tags)}")
+        for name, value in tags.items():
+            for text in (name, value):
+                self._matching("tags", text, _TAG, "1 to 64 of A-Z a-z 0-9 _ . -")
+        return tags
+
+    def _key(self) -> str | None:
+        key = self.request.idempotency_key
+        if key is not None and not (
+            isinstance(key, str) and 1 <= len(key) <= KEY_MAX and key.isprintable()
+        ):
+            expected = f"1 to {KEY_MAX} printable characters"
+            self._problem("idempotency_key", f"expected {expected}, got {headers.shown(key)}")
+        return key
+
+    def _check_times(self) -> None:
+        send_at, expires_at = self.request.send_at, self.request.expires_at
+        for name, value in (("send_at", send_at), ("expires_at", expires_at)):
+            if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
+                self._problem(name, f"expected an aware datetime, got {headers.shown(value)}")
+                return
+        if send_at and expires_at and expires_at <= send_at:
+            self._problem("expires_at", "expected an instant after send_at")
+
+    def _one_of(self, name: str, value: str | None, words: Sequence[str], default: str) -> str:
+        if value is None:
+            return default
+        if value not in words:
+            near = difflib.get_close_matches(str(value), words, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            expected = ", ".join(words)
+            self._problem(name, f"expected one of {expected}, got {headers.shown(value)}{hint}")
+        return value
+
+    def _matching(
+        self, name: str, value: str | None, pattern: re.Pattern[str], expected: str
+    ) -> str | None:
+        if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
+            self._problem(name, f"expected {expected}, got {headers.shown(value)}")
+        return value
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether ``value`` is one (name, address) tuple rather than two addresses."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and all(isinstance(part, str) for part in value)
+        and "@" not in value[0]
+    )
+
+
+def _with_ascii_name(file: Attachment) -> Attachment:
+    name = unicodedata.normalize("NFKD", file.filename).encode("ascii", "ignore").decode()
+    return Attachment(
+        filename=" ".join(name.split()) or "attachment",
+        data=file.data,
+        content_type=file.content_type,
+        content_id=file.content_id,
+    )
+
+
+def _fingerprint(made: Draft) -> str:
+    """Return a digest of all that makes this email what it is, whatever it is stored as."""
+    content = {
+        **made.email,
+        "recipients": made.recipients,
+        "send_at": made.send_at,
+        "expires_in": made.expires_in,
+        "attachments": [
+            [file.filename, file.content_type, file.content_id, sha256(file.data).hexdigest()]
+            for file in made.attachments
+        ],
+    }
+    return sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

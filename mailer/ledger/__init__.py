@@ -1,0 +1,82 @@
+"""The durable record of what was accepted and what became of it. Statuses change only here.
+
+`Ledger` gathers the verbs; each group of them has its own file: `record` (accept), `claims`
+(claim, settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel) and
+`queries` (read only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from ..db import Database
+from ..models import Email
+from . import claims, operations, queries, record, sweeping
+from .claims import Batch, Claimed, Settlement
+from .queries import Filters
+from .record import Draft
+from .sweeping import Swept
+
+__all__ = ["Batch", "Claimed", "Draft", "Filters", "Ledger", "Settlement", "Swept"]
+
+
+class Ledger:
+    """The verbs on one database. Every method is one transaction, and none touches the network
+    while it is open; ``record`` alone joins a transaction that the caller opened."""
+
+    def __init__(self, database: Database, *, lease_seconds: float, attempts_allowed: int) -> None:
+        self.database = database
+        self.lease_seconds = lease_seconds
+        self.attempts_allowed = attempts_allowed
+
+    def record(self, connection: sa.Connection, drafts: Sequence[Draft]) -> list[Email]:
+        """Store emails and their deliveries; an email already stored under the same idempotency
+        key is returned instead. Raises IdempotencyConflict."""
+        return record.record(connection, drafts, self.attempts_allowed)
+
+    def claim(self, lane: str, limit: int) -> Batch:
+        """Take up to ``limit`` due deliveries of a lane for one attempt, oldest first."""
+        with self.database.begin() as connection:
+            return claims.claim(connection, lane, limit, self.lease_seconds)
+
+    def settle(self, token: str, settlements: Sequence[Settlement]) -> None:
+        """Record the outcomes of claimed deliveries."""
+        with self.database.begin() as connection:
+            claims.settle(connection, token, settlements)
+
+    def sweep(self) -> Swept:
+        """Give up expired leases, expire what is too late, and name the lanes with due mail."""
+        with self.database.begin() as connection:
+            return sweeping.sweep(connection)
+
+    def retry(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
+        """Open final deliveries again, with fresh attempts. Doing it twice changes nothing."""
+        with self.database.begin() as connection:
+            return operations.retry(connection, filters, actor, self.attempts_allowed)
+
+    def cancel(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
+        """Cancel queued deliveries; those being sent or final stay as they are."""
+        with self.database.begin() as connection:
+            return operations.cancel(connection, filters, actor)
+
+    def list(self, filters: Filters, limit: int) -> list[sa.Row[queries.Listed]]:
+        """Return deliveries, newest first."""
+        with self.database.read() as connection:
+            return queries.listing(connection, filters, limit)
+
+    def show(self, email_id: str) -> queries.History:
+        """Return an email with everything that happened to it. Raises NotFound."""
+        with self.database.read() as connection:
+            return queries.history(connection, email_id)
+
+    def lane(self, email_id: str) -> str | None:
+        """Return the lane of an email, None when there is no such email."""
+        with self.database.read() as connection:
+            return queries.lane(connection, email_id)
+
+    def counts(self) -> queries.Counts:
+        """Return how many deliveries wait, are being sent or are in trouble, by lane."""
+        with self.database.read() as connection:
+            return queries.counts(connection)

@@ -1,0 +1,228 @@
+"""Claim and settle: take due deliveries for one attempt each, and record how it ended."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from ..content import Attachment
+from ..db import now
+from ..models import Attached, Attempt, Delivery, Email, Status
+from ..outcome import Kind, Outcome
+
+
+class Claimed(NamedTuple):
+    """A delivery taken for one attempt."""
+
+    delivery_id: int
+    email: sa.Row[Any]
+    """The columns of `Email`."""
+    recipient: str
+    attempt: int
+    """Number of this attempt, from 1."""
+    attempts_allowed: int
+    ambiguous: int
+
+
+class Batch(NamedTuple):
+    """What one claim took. Empty when nothing was due, or other workers have it."""
+
+    token: str
+    deliveries: list[Claimed]
+    attachments: dict[str, list[Attachment]]
+    """By email id, for those that have any."""
+
+
+class Settlement(NamedTuple):
+    """How one claimed delivery goes on."""
+
+    delivery_id: int
+    email_id: str
+    attempt: int
+    outcome: Outcome
+    status: Status
+    delay: float = 0
+    """Seconds until it is due again; only for ``queued``."""
+    charged: bool = True
+    """False gives the attempt back: nothing was learned about this email."""
+
+
+_due = (
+    sa.select(Delivery.id)
+    .where(
+        Delivery.lane == sa.bindparam("lane_"),
+        Delivery.status == Status.QUEUED.value,
+        Delivery.due_at <= now(),
+        sa.or_(Delivery.expires_at.is_(None), Delivery.expires_at > now()),
+    )
+    .order_by(Delivery.due_at, Delivery.id)
+    .limit(sa.bindparam("limit_"))
+    .with_for_update(skip_locked=True)  # SQLite has one writer at a time, and leaves it out
+    # A CTE, because PostgreSQL may run a plain subquery with LIMIT more than once.
+    .cte("due")
+)
+_CLAIM = (
+    sa.update(Delivery)
+    .where(Delivery.id.in_(sa.select(_due.c.id)))
+    .values(
+        status=Status.SENDING.value,
+        attempts=Delivery.attempts + 1,
+        claim=sa.bindparam("claim_"),
+        lease_until=now() + sa.bindparam("lease_", type_=sa.Double()),
+        updated_at=now(),
+    )
+    .returning(
+        Delivery.id,
+        Delivery.email_id,
+        Delivery.recipient,
+        Delivery.attempts,
+        Delivery.attempts_allowed,
+        Delivery.ambiguous,
+        Delivery.due_at,
+    )
+)
+_EMAILS = sa.select(Email.__table__).where(Email.id.in_(sa.bindparam("ids", expanding=True)))
+_FILES = sa.select(Attached.__table__).where(
+    Attached.email_id.in_(sa.bindparam("ids", expanding=True))
+)
+
+
+def claim(connection: sa.Connection, lane: str, limit: int, lease_seconds: float) -> Batch:
+    token = str(uuid.uuid4())
+    rows = connection.execute(
+        _CLAIM, {"lane_": lane, "limit_": limit, "claim_": token, "lease_": lease_seconds}
+    ).all()
+    if not rows:
+        return Batch(token, [], {})
+    found = connection.execute(_EMAILS, {"ids": list({row.email_id for row in rows})})
+    emails = {email.id: email for email in found}
+    rows = sorted(rows, key=lambda row: (row.due_at, row.id))  # RETURNING has no order
+    deliveries = [
+        Claimed(
+            row.id,
+            emails[row.email_id],
+            row.recipient,
+            row.attempts,
+            row.attempts_allowed,
+            row.ambiguous,
+        )
+        for row in rows
+    ]
+    return Batch(token, deliveries, _attachments(connection, emails.values()))
+
+
+def _attachments(connection: sa.Connection, emails: Any) -> dict[str, list[Attachment]]:
+    files: dict[str, list[Attachment]] = {email.id: [] for email in emails if email.has_attachments}
+    if files:
+        for row in connection.execute(_FILES.order_by(Attached.id), {"ids": list(files)}):
+            files[row.email_id].append(
+                Attachment(
+                    filename=row.filename,
+                    content_type=row.content_type,
+                    content_id=row.content_id,
+                    data=row.data,
+                )
+            )
+    return files
+
+
+# A 250 is always recorded, whoever holds the claim by now and whatever was decided meanwhile:
+# the server has the message.
+_SENT = (
+    sa.update(Delivery)
+    .where(
+        Delivery.id.in_(sa.bindparam("ids", expanding=True)), Delivery.status != Status.SENT.value
+    )
+    .values(
+        status=Status.SENT.value,
+        claim=None,
+        lease_until=None,
+        crashes=0,
+        stage=None,
+        code=None,
+        enhanced=None,
+        reason=None,
+        updated_at=now(),
+    )
+)
+_OTHER = (
+    sa.update(Delivery)
+    .where(
+        Delivery.id == sa.bindparam("delivery_id_"),
+        Delivery.claim == sa.bindparam("claim_"),
+        Delivery.status == Status.SENDING.value,
+    )
+    .values(
+        status=sa.bindparam("status_"),
+        due_at=now() + sa.bindparam("delay_", type_=sa.Double()),
+        attempts=Delivery.attempts - sa.bindparam("given_back_", type_=sa.Integer()),
+        ambiguous=Delivery.ambiguous + sa.bindparam("ambiguous_", type_=sa.Integer()),
+        crashes=0,
+        claim=None,
+        lease_until=None,
+        stage=sa.bindparam("stage_"),
+        code=sa.bindparam("code_"),
+        enhanced=sa.bindparam("enhanced_"),
+        reason=sa.bindparam("reason_"),
+        updated_at=now(),
+    )
+)
+_ATTEMPT = sa.insert(Attempt).values(ended_at=now())
+# Secrets may be in a context: keep it no longer than a delivery can need it.
+_ERASE = (
+    sa.update(Email)
+    .where(
+        Email.id.in_(sa.bindparam("ids", expanding=True)),
+        Email.context.is_not(None),
+        ~sa.exists().where(Delivery.email_id == Email.id, Delivery.status != Status.SENT.value),
+    )
+    .values(context=None)
+)
+
+
+def settle(connection: sa.Connection, token: str, settlements: Sequence[Settlement]) -> None:
+    sent = [one for one in settlements if one.status is Status.SENT]
+    other = [one for one in settlements if one.status is not Status.SENT]
+    if sent:
+        connection.execute(_SENT, {"ids": [one.delivery_id for one in sent]})
+    if other:
+        connection.execute(_OTHER, [_transition(token, one) for one in other])
+    # An attempt that never began left no trace outside, and leaves none here.
+    tried = [one for one in settlements if one.outcome.kind is not Kind.NOT_STARTED]
+    if tried:
+        connection.execute(_ATTEMPT, [_attempt(one) for one in tried])
+    if sent:
+        connection.execute(_ERASE, {"ids": list({one.email_id for one in sent})})
+
+
+def _transition(token: str, one: Settlement) -> dict[str, Any]:
+    return {
+        "delivery_id_": one.delivery_id,
+        "claim_": token,
+        "status_": one.status.value,
+        "delay_": one.delay,
+        "given_back_": 0 if one.charged else 1,
+        "ambiguous_": 1 if one.outcome.kind is Kind.AMBIGUOUS else 0,
+        "stage_": one.outcome.stage,
+        "code_": one.outcome.code,
+        "enhanced_": one.outcome.enhanced,
+        "reason_": one.outcome.words,
+    }
+
+
+def _attempt(one: Settlement) -> dict[str, Any]:
+    outcome = one.outcome
+    return {
+        "delivery_id": one.delivery_id,
+        "number": one.attempt,
+        "outcome": outcome.kind.value,
+        "status": one.status.value,
+        "transport": outcome.transport,
+        "stage": outcome.stage,
+        "code": outcome.code,
+        "enhanced": outcome.enhanced,
+        "words": outcome.words,
+    }

@@ -1,0 +1,66 @@
+"""What a person does to deliveries: retry and cancel. Each leaves an audit entry."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from ..db import now
+from ..models import RETRYABLE, AuditEntry, Delivery, Status
+from .queries import Filters
+
+
+class Changed(NamedTuple):
+    """A delivery that a verb moved."""
+
+    delivery_id: int
+    email_id: str
+    lane: str
+    recipient: str
+
+
+def retry(
+    connection: sa.Connection, filters: Filters, actor: str, attempts_allowed: int
+) -> list[Changed]:
+    statement = (
+        sa.update(Delivery)
+        .where(*filters.conditions(), Delivery.status.in_(sorted(RETRYABLE)))
+        .values(
+            status=Status.QUEUED.value,
+            due_at=now(),
+            # Numbers go on counting, so that the history stays in order.
+            attempts_allowed=Delivery.attempts + attempts_allowed,
+            crashes=0,
+            # Whoever retries what expired wants it sent all the same.
+            expires_at=sa.case((Delivery.expires_at > now(), Delivery.expires_at), else_=None),
+            updated_at=now(),
+        )
+        .returning(Delivery.id, Delivery.email_id, Delivery.lane, Delivery.recipient)
+    )
+    return _apply(connection, statement, actor, "retried")
+
+
+def cancel(connection: sa.Connection, filters: Filters, actor: str) -> list[Changed]:
+    statement = (
+        sa.update(Delivery)
+        .where(*filters.conditions(), Delivery.status == Status.QUEUED.value)
+        .values(status=Status.CANCELLED.value, reason=f"cancelled by {actor}", updated_at=now())
+        .returning(Delivery.id, Delivery.email_id, Delivery.lane, Delivery.recipient)
+    )
+    return _apply(connection, statement, actor, "cancelled")
+
+
+def _apply(
+    connection: sa.Connection,
+    statement: sa.sql.dml.ReturningUpdate[int, str, str, str],
+    actor: str,
+    action: str,
+) -> list[Changed]:
+    changed = [Changed(*row) for row in connection.execute(statement)]
+    if changed:
+        connection.execute(
+            sa.insert(AuditEntry).values(at=now(), actor=actor, action=action),
+            [{"delivery_id": one.delivery_id} for one in changed],
+        )
+    return changed

@@ -1,0 +1,132 @@
+"""Accept: store emails, their deliveries and their attachments."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..content import Attachment
+from ..db import now
+from ..errors import IdempotencyConflict
+from ..models import Attached, Delivery, Email, Status
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A validated email that is not stored yet."""
+
+    email: dict[str, Any]
+    """Values of the columns of `Email`, without id and created_at."""
+    recipients: list[str]
+    """One delivery each; no address twice."""
+    send_at: datetime | None = None
+    expires_in: float | None = None
+    """Seconds after which it is no longer worth sending, from when it is due; instead of the
+    column ``expires_at``."""
+    attachments: Sequence[Attachment] = field(default=())
+
+
+def record(
+    connection: sa.Connection, drafts: Sequence[Draft], attempts_allowed: int
+) -> list[Email]:
+    """Insert ``drafts`` in the transaction of ``connection``; return them as emails, in order."""
+    instant = connection.execute(_NOW).scalar_one()
+    created_at = datetime.fromtimestamp(instant, UTC)
+    emails = [_email(draft, created_at) for draft in drafts]
+    new: list[tuple[Email, Draft]] = []
+    for position, (email, draft) in enumerate(zip(emails, drafts, strict=True)):
+        if email.idempotency_key is None or (known := _insert_keyed(connection, email)) is None:
+            new.append((email, draft))
+        else:
+            emails[position] = known
+    if unkeyed := [_values(email) for email, _ in new if email.idempotency_key is None]:
+        connection.execute(_INSERT_EMAIL, unkeyed)
+    if new:
+        connection.execute(
+            _INSERT_DELIVERY,
+            [
+                {
+                    "email_id": email.id,
+                    "recipient": recipient,
+                    "lane": email.lane,
+                    "status": Status.QUEUED.value,
+                    "due_at": draft.send_at or instant,
+                    "expires_at": email.expires_at,
+                    "attempts_allowed": attempts_allowed,
+                    "updated_at": instant,
+                }
+                for email, draft in new
+                for recipient in draft.recipients
+            ],
+        )
+    if files := [_file(email, file) for email, draft in new for file in draft.attachments]:
+        connection.execute(sa.insert(Attached), files)
+    return emails
+
+
+def _email(draft: Draft, created_at: datetime) -> Email:
+    email = Email(id=uuid7(), created_at=created_at, **draft.email)
+    if draft.expires_in is not None:
+        email.expires_at = (draft.send_at or created_at) + timedelta(seconds=draft.expires_in)
+    return email
+
+
+def uuid7() -> str:
+    """Return a random id whose text sorts by time of creation (RFC 9562, version 7)."""
+    milliseconds = time.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10), "big")
+    value = (milliseconds & (1 << 48) - 1) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+_NOW = sa.select(now())
+_INSERT_EMAIL = sa.insert(Email)
+_INSERT_DELIVERY = sa.insert(Delivery).values(attempts=0, crashes=0, ambiguous=0)
+_EMAIL_COLUMNS = tuple(column.key for column in sa.inspect(Email).columns)
+
+
+def _values(email: Email) -> dict[str, Any]:
+    return {name: getattr(email, name) for name in _EMAIL_COLUMNS}
+
+
+def _insert_keyed(connection: sa.Connection, email: Email) -> Email | None:
+    """Insert an email that has an idempotency key. Return the one that had the key before it,
+    None when there was none. Two at the same time: the database lets one through."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = (
+        dialect.insert(Email)
+        .values(_values(email))
+        .on_conflict_do_nothing(index_elements=[Email.idempotency_key])
+        .returning(Email.id)
+    )
+    if connection.execute(statement).first() is not None:
+        return None
+    row = connection.execute(
+        sa.select(Email.__table__).where(Email.idempotency_key == email.idempotency_key)
+    ).one()
+    if row.fingerprint != email.fingerprint:
+        raise IdempotencyConflict(
+            f"idempotency_key: {email.idempotency_key!r} was used before, for email {row.id} "
+            "with other content"
+        )
+    return Email(**row._mapping)
+
+
+def _file(email: Email, file: Attachment) -> dict[str, Any]:
+    return {
+        "email_id": email.id,
+        "filename": file.filename,
+        "content_type": file.content_type,
+        "content_id": file.content_id,
+        "data": file.data,
+    }

@@ -1,0 +1,138 @@
+"""Sweep: what time alone changes. Harmless when several run at once."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from ..config import LANES
+from ..db import now
+from ..models import Attempt, AuditEntry, Delivery, Email, Status
+
+CRASHES_ALLOWED = 3
+"""Leases of one delivery that may run out in a row before it is taken for poison."""
+
+AT_ONCE = 1000
+"""Rows changed per sweep, so that it never holds the write lock for long."""
+
+
+class Swept(NamedTuple):
+    """What a sweep found."""
+
+    crashed: int
+    expired: int
+    due: dict[str, str]
+    """Lane -> id of its oldest due email, for lanes that have one."""
+
+
+def sweep(connection: sa.Connection) -> Swept:
+    return Swept(
+        crashed=_give_up_leases(connection),
+        expired=_expire(connection),
+        due=_due_lanes(connection),
+    )
+
+
+_holds = (
+    sa.select(Email.on_unknown == "hold").where(Email.id == Delivery.email_id).scalar_subquery()
+)
+_poison = sa.or_(
+    Delivery.crashes + 1 >= CRASHES_ALLOWED, Delivery.attempts >= Delivery.attempts_allowed
+)
+_lapsed = (
+    sa.select(Delivery.id)
+    .where(Delivery.status == Status.SENDING.value, Delivery.lease_until < now())
+    .limit(AT_ONCE)
+    .with_for_update(skip_locked=True)
+    .cte("lapsed")
+)
+_GIVE_UP = (
+    sa.update(Delivery)
+    .where(Delivery.id.in_(sa.select(_lapsed.c.id)))
+    .values(
+        # Whether the server has a `hold` email is not known: a person decides, not a second mail.
+        status=sa.case(
+            (_holds, Status.UNKNOWN.value),
+            (_poison, Status.FAILED.value),
+            else_=Status.QUEUED.value,
+        ),
+        crashes=Delivery.crashes + 1,
+        ambiguous=Delivery.ambiguous + 1,
+        claim=None,
+        lease_until=None,
+        due_at=now(),
+        stage="lease",
+        code=None,
+        enhanced=None,
+        reason=sa.case(
+            (_holds, "the worker stopped while sending; whether the server has it is not known"),
+            (_poison, "poison: workers stopped while sending it, again and again"),
+            else_="the worker stopped while sending",
+        ),
+        updated_at=now(),
+    )
+    .returning(Delivery.id, Delivery.attempts, Delivery.status, Delivery.reason)
+)
+
+
+def _give_up_leases(connection: sa.Connection) -> int:
+    rows = connection.execute(_GIVE_UP).all()
+    if rows:
+        connection.execute(
+            sa.insert(Attempt).values(outcome="crashed", stage="lease", ended_at=now()),
+            [
+                {
+                    "delivery_id": row.id,
+                    "number": row.attempts,
+                    "status": row.status,
+                    "words": row.reason,
+                }
+                for row in rows
+            ],
+        )
+    return len(rows)
+
+
+_late = (
+    sa.select(Delivery.id)
+    .where(Delivery.status == Status.QUEUED.value, Delivery.expires_at <= now())
+    .limit(AT_ONCE)
+    .with_for_update(skip_locked=True)
+    .cte("late")
+)
+_EXPIRE = (
+    sa.update(Delivery)
+    .where(Delivery.id.in_(sa.select(_late.c.id)))
+    .values(status=Status.EXPIRED.value, reason="expired before it was sent", updated_at=now())
+    .returning(Delivery.id)
+)
+
+
+def _expire(connection: sa.Connection) -> int:
+    ids = connection.execute(_EXPIRE).scalars().all()
+    if ids:
+        connection.execute(
+            sa.insert(AuditEntry).values(at=now(), actor="sweep", action="expired"),
+            [{"delivery_id": id} for id in ids],
+        )
+    return len(ids)
+
+
+_OLDEST_DUE = (
+    sa.select(Delivery.email_id)
+    .where(
+        Delivery.lane == sa.bindparam("lane_"),
+        Delivery.status == Status.QUEUED.value,
+        Delivery.due_at <= now(),
+    )
+    .order_by(Delivery.due_at, Delivery.id)
+    .limit(1)
+)
+
+
+def _due_lanes(connection: sa.Connection) -> dict[str, str]:
+    found: dict[str, Any] = {
+        lane: connection.execute(_OLDEST_DUE, {"lane_": lane}).scalar() for lane in LANES
+    }
+    return {lane: email_id for lane, email_id in found.items() if email_id is not None}

@@ -1,0 +1,237 @@
+"""Tables. Rows are written by `mailer.ledger` (and `mailer.users`) only; everybody may read them.
+
+The table names share a prefix, so that they can live in an application's own database.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.types import TypeDecorator
+
+
+class Status(enum.StrEnum):
+    """States of a delivery. The transitions are in docs/architecture.md."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    SUPPRESSED = "suppressed"
+
+
+OPEN = frozenset({Status.QUEUED, Status.SENDING})
+"""States in which something still happens by itself; the others are final."""
+
+RETRYABLE = frozenset(Status) - OPEN - {Status.SENT}
+"""Final states from which ops can open a delivery again."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC datetime, stored as seconds since 1970 to compare with ``db.now()``."""
+
+    impl = sa.Double
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | float | None, dialect: Any) -> float | None:
+        return value.timestamp() if isinstance(value, datetime) else value
+
+    def process_result_value(self, value: float | None, dialect: Any) -> datetime | None:
+        return None if value is None else datetime.fromtimestamp(value, UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value in a text column: the same bytes in SQLite and PostgreSQL."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> str | None:
+        return None if value is None else json.dumps(value, ensure_ascii=False)
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Any:
+        return None if value is None else json.loads(value)
+
+
+RowId = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER keys
+
+
+class Base(DeclarativeBase):
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Email(Base):
+    """What to send, once. After it was accepted, only the erasing of its context changes it."""
+
+    __tablename__ = "mailer_emails"
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    """A UUIDv7: sorts by time of acceptance; also the left half of the Message-ID."""
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    """Also the Date header."""
+    lane: Mapped[str] = mapped_column(sa.String(40))
+    template: Mapped[str | None] = mapped_column(sa.String(100))
+    locale: Mapped[str | None] = mapped_column(sa.String(40))
+    context: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    """Erased once every delivery is sent."""
+    subject: Mapped[str | None] = mapped_column(sa.Text)
+    text: Mapped[str | None] = mapped_column(sa.Text)
+    html: Mapped[str | None] = mapped_column(sa.Text)
+    addresses: Mapped[dict[str, Any]] = mapped_column(Json)
+    """``{"from": [name, email], "to": [[name, email], ...], "cc": ..., "reply_to": ...}``"""
+    headers: Mapped[dict[str, str]] = mapped_column(Json)
+    tags: Mapped[dict[str, str]] = mapped_column(Json)
+    has_attachments: Mapped[bool]
+    on_unknown: Mapped[str] = mapped_column(sa.String(10))
+    """``resend`` or ``hold``: what to do when the outcome of an attempt cannot be known."""
+    expires_at: Mapped[datetime | None] = mapped_column(Instant)
+    idempotency_key: Mapped[str | None] = mapped_column(sa.String(256), unique=True)
+    fingerprint: Mapped[str | None] = mapped_column(sa.String(64))
+    """SHA-256 of the content, kept with an idempotency key."""
+
+    deliveries: Mapped[list[Delivery]] = relationship(
+        back_populates="email", order_by="Delivery.id", viewonly=True
+    )
+
+    def __repr__(self) -> str:
+        return f"<Email {self.id} {self.template or 'ad hoc'}>"
+
+
+class Attached(Base):
+    """A file of an email, apart from it so that claims do not carry it along."""
+
+    __tablename__ = "mailer_attachments"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    email_id: Mapped[str] = mapped_column(sa.ForeignKey(Email.id, ondelete="CASCADE"), index=True)
+    filename: Mapped[str] = mapped_column(sa.Text)
+    content_type: Mapped[str] = mapped_column(sa.String(200))
+    content_id: Mapped[str | None] = mapped_column(sa.String(200))
+    data: Mapped[bytes] = mapped_column(sa.LargeBinary)
+
+
+class Delivery(Base):
+    """One recipient's copy of an email, and its state."""
+
+    __tablename__ = "mailer_deliveries"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    email_id: Mapped[str] = mapped_column(sa.ForeignKey(Email.id, ondelete="CASCADE"), index=True)
+    recipient: Mapped[str] = mapped_column(sa.String(320), index=True)
+    lane: Mapped[str] = mapped_column(sa.String(40))
+    status: Mapped[str] = mapped_column(sa.String(10), default=Status.QUEUED)
+    due_at: Mapped[datetime] = mapped_column(Instant)
+    expires_at: Mapped[datetime | None] = mapped_column(Instant)
+    attempts: Mapped[int] = mapped_column(default=0)
+    """Attempts charged so far. Counted at the claim, so that crash loops end."""
+    attempts_allowed: Mapped[int]
+    crashes: Mapped[int] = mapped_column(default=0)
+    """Claims whose lease ran out, one after another."""
+    ambiguous: Mapped[int] = mapped_column(default=0)
+    """Attempts that may have been accepted without our hearing of it."""
+    claim: Mapped[str | None] = mapped_column(sa.String(36))
+    lease_until: Mapped[datetime | None] = mapped_column(Instant)
+    stage: Mapped[str | None] = mapped_column(sa.String(10))
+    code: Mapped[int | None]
+    enhanced: Mapped[str | None] = mapped_column(sa.String(12))
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    """The server's words, or ours, about the last attempt; None after a success."""
+    updated_at: Mapped[datetime] = mapped_column(Instant)
+
+    email: Mapped[Email] = relationship(back_populates="deliveries", viewonly=True)
+
+    # Partial indexes: what is finished leaves them, so claims and sweeps do not grow with history.
+    __table_args__ = (
+        sa.Index(
+            "ix_mailer_deliveries_due",
+            "lane", "due_at", "id",
+            sqlite_where=sa.text("status = 'queued'"),
+            postgresql_where=sa.text("status = 'queued'"),
+        ),
+        sa.Index(
+            "ix_mailer_deliveries_expiring",
+            "expires_at",
+            sqlite_where=sa.text("status = 'queued' AND expires_at IS NOT NULL"),
+            postgresql_where=sa.text("status = 'queued' AND expires_at IS NOT NULL"),
+        ),
+        sa.Index(
+            "ix_mailer_deliveries_leased",
+            "lease_until",
+            sqlite_where=sa.text("status = 'sending'"),
+            postgresql_where=sa.text("status = 'sending'"),
+        ),
+        sa.Index(
+            "ix_mailer_deliveries_trouble",
+            "status", "id",
+            sqlite_where=sa.text("status NOT IN ('queued', 'sending', 'sent')"),
+            postgresql_where=sa.text("status NOT IN ('queued', 'sending', 'sent')"),
+        ),
+    )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<Delivery {self.id} of {self.email_id} {self.status}>"
+
+
+class Attempt(Base):
+    """One numbered try, and what the server said."""
+
+    __tablename__ = "mailer_attempts"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    delivery_id: Mapped[int] = mapped_column(
+        sa.ForeignKey(Delivery.id, ondelete="CASCADE"), index=True
+    )
+    number: Mapped[int]
+    ended_at: Mapped[datetime] = mapped_column(Instant)
+    outcome: Mapped[str] = mapped_column(sa.String(20))
+    """A `mailer.outcome.Kind`, or ``crashed`` when the lease ran out."""
+    status: Mapped[str] = mapped_column(sa.String(10))
+    """What became of the delivery."""
+    transport: Mapped[str | None] = mapped_column(sa.String(40))
+    stage: Mapped[str | None] = mapped_column(sa.String(10))
+    code: Mapped[int | None]
+    enhanced: Mapped[str | None] = mapped_column(sa.String(12))
+    words: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class AuditEntry(Base):
+    """A transition that no attempt made: who did what to which email or delivery, and when."""
+
+    __tablename__ = "mailer_audit"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    at: Mapped[datetime] = mapped_column(Instant)
+    actor: Mapped[str] = mapped_column(sa.String(100))
+    action: Mapped[str] = mapped_column(sa.String(20))
+    delivery_id: Mapped[int] = mapped_column(
+        sa.ForeignKey(Delivery.id, ondelete="CASCADE"), index=True
+    )
+    detail: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class User(Base):
+    """A person with an account of the service."""
+
+    __tablename__ = "mailer_users"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    email: Mapped[str] = mapped_column(sa.String(320), unique=True)
+    """Normalised: the domain in lower case; the local part as the person wrote it."""
+    password_hash: Mapped[str] = mapped_column(sa.String(255))
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    confirmed_at: Mapped[datetime | None] = mapped_column(Instant)

@@ -1,0 +1,298 @@
+"""Render an email template and a context to content.
+
+Contexts are plain data, so that a template shows values and calls nothing of ours. HTML is
+autoescaped whatever a file is called; subject and text are not, for they are not HTML.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+
+from . import inlining, plaintext, template, variables
+from .content import Content
+from .errors import RenderError, TemplateError
+from .template import EmailTemplate, Part
+
+_STYLESHEET = "_style.css"
+_SCALARS = (str, int, float, bool, type(None))
+
+# White space of every kind, and the controls, which end a line somewhere or are invisible.
+_NOT_ONE_LINE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
+# What a template can raise by what it does with its context. An exception that merely strikes
+# while a template runs, such as a task's time limit, must pass.
+_TEMPLATE_FAULTS = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+class Renderer:
+    """The email templates of a search path. One serves all threads of a process."""
+
+    def __init__(
+        self,
+        search_path: Sequence[Path],
+        *,
+        url_for: Callable[..., str],
+        product_name: str,
+        base_url: str,
+        auto_reload: bool = False,
+    ) -> None:
+        """Read every template's settings; raises TemplateError when one is wrong.
+
+        In ``search_path`` the first directory that has an email template or a shared file wins.
+        ``url_for`` gives absolute URLs. With ``auto_reload`` changes on disk show at once;
+        without it, files are read once.
+        """
+        self._search_path = [Path(directory) for directory in search_path]
+        self._auto_reload = auto_reload
+        self._folders = template.find(self._search_path)
+        self._templates = {name: template.load(path) for name, path in self._folders.items()}
+        self._required: dict[str, frozenset[str]] = {}
+        offered: dict[str, object] = {
+            "url_for": url_for,
+            "product_name": product_name,
+            "base_url": base_url,
+        }
+        self._html = self._environment(offered, html=True)
+        self._text = self._environment(offered, html=False)
+
+    def names(self) -> list[str]:
+        """Return the names of all email templates, sorted."""
+        return list(self._current_folders())
+
+    def template(self, name: str) -> EmailTemplate:
+        """Return the email template called ``name``; TemplateError names the nearest one."""
+        folders = self._current_folders()
+        if name not in folders:
+            raise template.unknown(name, folders)
+        return template.load(folders[name]) if self._auto_reload else self._templates[name]
+
+    def required(self, name: str, locale: str | None = None) -> frozenset[str]:
+        """Return the variables that a context must have; raises TemplateError."""
+        found: set[str] = set()
+        for kind, environment, path, _ in self._parts(name, locale):
+            if self._auto_reload or path not in self._required:
+                try:
+                    needs = variables.required(environment, path)
+                except jinja2.TemplateError as error:
+                    raise TemplateError(_describe(error, path)) from error
+                offered = {"lang", "locale", *({"subject"} if kind != "subject.txt" else ())}
+                self._required[path] = needs - offered
+            found |= self._required[path]
+        return frozenset(found)
+
+    def render(
+        self, name: str, context: Mapping[str, object], locale: str | None = None
+    ) -> Content:
+        """Return subject, text and HTML of email template ``name`` for ``context``.
+
+        A template also sees ``url_for``, ``base_url``, ``product_name``; ``locale``, the one asked
+        for, and ``lang``, the one its file is written in; and, in a body, ``subject``. Without a
+        ``body.txt`` the text is derived from the HTML.
+
+        Raises RenderError for whatever goes wrong; values of the context are not in its message.
+        """
+        try:
+            _check_plain(context)
+            parts = [*self._parts(name, locale)]
+        except TemplateError as error:
+            raise RenderError(str(error)) from error
+        values = {**context, "locale": locale or template.DEFAULT_LOCALE}
+        rendered: dict[str, str] = {}
+        for kind, environment, path, part in parts:
+            values["lang"] = part.locale
+            rendered[kind] = self._render(environment, path, values)
+            if kind == "subject.txt":
+                rendered[kind] = _NOT_ONE_LINE.sub(" ", rendered[kind]).strip()
+                values["subject"] = rendered[kind]
+        html = rendered.get("body.html")
+        text = rendered.get("body.txt")
+        if text is None:
+            text = plaintext.from_html(html or "")
+        return Content(rendered["subject.txt"], text, html)
+
+    def _environment(self, offered: dict[str, object], *, html: bool) -> jinja2.Environment:
+        environment = jinja2.Environment(
+            autoescape=html,  # noqa: S701 (the other environment is for text)
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            loader=_Loader(self._find_file, inlines_css=html),
+            auto_reload=self._auto_reload,
+            cache_size=-1,
+        )
+        environment.globals.update(offered)
+        return environment
+
+    def _current_folders(self) -> dict[str, Path]:
+        return template.find(self._search_path) if self._auto_reload else self._folders
+
+    def _find_file(self, name: str) -> Path | None:
+        """Return the file that templates call ``name``, which is a template author's, not input."""
+        folder, _, file = name.partition("/")
+        owner = [known] if file and (known := self._current_folders().get(folder)) else []
+        candidates = [known / file for known in owner] + [each / name for each in self._search_path]
+        return next((path for path in candidates if path.is_file()), None)
+
+    def _parts(
+        self, name: str, locale: str | None
+    ) -> Iterator[tuple[str, jinja2.Environment, str, Part]]:
+        """Yield kind, environment, path and part of the files for ``locale``, the subject first."""
+        found = self.template(name)
+        subject = found.part("subject.txt", locale)
+        text = found.part("body.txt", locale)
+        html = found.part("body.html", locale)
+        if subject is None or (text is None and html is None):
+            missing = "subject.txt" if subject is None else "body.txt or body.html"
+            raise TemplateError(f"{found.path}: no {missing} for locale {locale!r}")
+        yield "subject.txt", self._text, f"{name}/{subject.file}", subject
+        if text is not None:
+            yield "body.txt", self._text, f"{name}/{text.file}", text
+        if html is not None:
+            yield "body.html", self._html, f"{name}/{html.file}", html
+
+    def _render(self, environment: jinja2.Environment, path: str, values: dict[str, object]) -> str:
+        try:
+            return environment.get_template(path).render(values)
+        except TemplateError as error:
+            raise RenderError(str(error)) from error
+        except _TEMPLATE_FAULTS as error:
+            raise RenderError(_describe(error, path, values)) from error
+
+
+class _Loader(jinja2.BaseLoader):
+    """Reads template files; HTML gets the shared stylesheet inlined as it is read."""
+
+    def __init__(self, find_file: Callable[[str], Path | None], *, inlines_css: bool) -> None:
+        self._find_file = find_file
+        self._inlines_css = inlines_css
+
+    def get_source(
+        self, environment: jinja2.Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool]]:
+        # Raises TemplateNotFound for "..", and makes "/etc/passwd" relative.
+        template = "/".join(jinja2.loaders.split_template_path(template))
+        before = self._state(template)
+        path = self._find_file(template)
+        if path is None:
+            raise jinja2.TemplateNotFound(template)
+        source = _read(path)
+        css_path = self._find_file(_STYLESHEET) if self._inlines_css else None
+        if css_path is not None:
+            css = _read(css_path)
+            inlining.check_stylesheet(css, file=str(css_path))
+            try:
+                source = inlining.inline(source, css, file=str(path))
+            except jinja2.TemplateSyntaxError:
+                pass  # Jinja finds the same mistake when it compiles, and knows the file.
+        return source, str(path), lambda: self._state(template) == before
+
+    def _state(self, name: str) -> list[tuple[Path, int] | None]:
+        """Return what changes when another file is to be used, or the file has been changed."""
+        names = [name, _STYLESHEET] if self._inlines_css else [name]
+        paths = [self._find_file(each) for each in names]
+        return [(path, path.stat().st_mtime_ns) if path else None for path in paths]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(f"{path}: cannot be read: {error}") from error
+
+
+def _check_plain(context: Mapping[str, object]) -> None:
+    try:
+        for name, value in context.items():
+            if type(value) not in _SCALARS:
+                _check_value(value, name)
+    except RecursionError:
+        raise RenderError("context: nested too deeply") from None
+
+
+def _check_value(value: object, path: str) -> None:
+    # Exact types: a Markup is a str too, and would get past the escaping.
+    if type(value) is list:
+        for index, item in enumerate(value):
+            if type(item) not in _SCALARS:
+                _check_value(item, f"{path}[{index}]")
+    elif type(value) is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                raise RenderError(f"context: {path}: expected text as key, got {_named(key)}")
+            if type(item) not in _SCALARS:
+                _check_value(item, f"{path}.{key}")
+    else:
+        raise RenderError(
+            f"context: {path}: expected text, number, true or false, None, list or dict, "
+            f"got {_named(value)}"
+        )
+
+
+def _named(value: object) -> str:
+    return type(value).__name__
+
+
+def _describe(error: Exception, path: str, values: Mapping[str, object] | None = None) -> str:
+    """Return in one line where and why a template failed, without any of ``values``."""
+    where, line = _place(error, path)
+    match error:
+        case jinja2.TemplateNotFound():
+            reason = f"there is no {error.name!r}"
+        case jinja2.TemplateSyntaxError():
+            reason = error.message or "syntax error"
+        case jinja2.TemplateError():
+            reason = str(error)
+        case _:
+            reason = f"{type(error).__name__}: {error}"
+    reason = " ".join(reason.split())
+    if not isinstance(error, jinja2.TemplateSyntaxError):
+        reason = _redacted(reason, values or {})
+    return f"{where}, line {line}: {reason}" if line else f"{where}: {reason}"
+
+
+def _place(error: Exception, path: str) -> tuple[str, int]:
+    """Return the file and the line (0 for unknown) where ``error`` comes from."""
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return error.filename or path, error.lineno
+    place = (path, 0)
+    step = error.__traceback__
+    while step is not None:
+        # Jinja puts a frame of this kind for each template that was running.
+        if "__jinja_exception__" in step.tb_frame.f_globals:
+            place = (step.tb_frame.f_code.co_filename, step.tb_lineno)
+        step = step.tb_next
+    return place
+
+
+def _redacted(reason: str, values: Mapping[str, object]) -> str:
+    """Return ``reason`` with the values of the context blotted out: some are secrets."""
+    if re.fullmatch(r"'\w+' is undefined", reason):
+        return reason  # The name is the template's.
+    shown = {form for text in _texts([*values.values()]) for form in (text, repr(text)[1:-1])}
+    longest_first = sorted((" ".join(form.split()) for form in shown), key=len, reverse=True)
+    forms = "|".join(re.escape(form) for form in longest_first if form)
+    return re.sub(rf"(?<!\w)(?:{forms})(?!\w)", "[...]", reason) if forms else reason
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from _texts([*value, *value.values()])
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+    elif value is not None and not isinstance(value, bool):
+        yield str(value)

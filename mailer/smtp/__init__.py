@@ -1,0 +1,11 @@
+"""One SMTP conversation: connect, secure, log in, then hand over messages one after the other.
+
+Speaks SMTP (RFC 5321) itself rather than through smtplib, which cannot pipeline, waits without a
+deadline for a server that drips, logs in with ASCII only and repeats a wrong password under every
+mechanism on offer. Every reply, and every failure of the network, becomes an `Outcome` here.
+"""
+
+from .connection import ConnectFailed, Connection, Envelope, Interrupted
+from .server import Server
+
+__all__ = ["ConnectFailed", "Connection", "Envelope", "Interrupted", "Server"]

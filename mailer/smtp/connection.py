@@ -1,0 +1,279 @@
+"""An open conversation: envelopes in, outcomes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ..errors import MailerError
+from ..outcome import Kind, Outcome
+from .opening import open_wire
+from .reply import Reply
+from .server import Server
+from .wire import Broken, Observer
+
+_QUIT_SECONDS = 1.0
+_STAGES: tuple[str, ...] = ("mail", "rcpt", "data")
+_ALL_SAID = tuple((stage, b"") for stage in _STAGES)
+# What may stand between < and > of a command without ending it or starting another.
+_PATH = re.compile("[^\x00-\x20<>\x7f-\xa0\u2028\u2029\ud800-\udfff]*")
+
+
+class Envelope(NamedTuple):
+    """One message for one recipient."""
+
+    sender: str
+    """Reverse path, without ``<>``; empty for none."""
+    recipient: str
+    message: bytes
+    """As `mailer.gate` passed it: every line ends in CRLF, no bare CR or LF."""
+    smtputf8: bool = False
+    """The headers need SMTPUTF8 (RFC 6531). Addresses that need it are noticed without this."""
+
+
+class Interrupted(MailerError):
+    """The conversation broke off before any byte of the message left.
+
+    ``outcome`` is what that means for the envelope if no other connection does better.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__(f"{outcome.stage}: {outcome.code or ''} {outcome.words}")
+
+
+class ConnectFailed(Interrupted):
+    """No usable connection could be made; ``outcome`` says at which stage, and why."""
+
+
+def _always() -> bool:
+    return True
+
+
+class Connection:
+    """An open conversation with a server, for one thread at a time and one process ever."""
+
+    delivered = 0
+    """How many envelopes were tried on it."""
+
+    def __init__(
+        self, server: Server, *, transport: str | None = None, observe: Observer | None = None
+    ) -> None:
+        """Connect, greet, secure and log in. Raises `ConnectFailed`.
+
+        Outcomes carry the name ``transport``.
+        """
+        self._transport = transport
+        try:
+            self._wire, self._features = open_wire(server, observe)
+        except Broken as broken:
+            raise ConnectFailed(self._broken_off(Kind.UNAVAILABLE, broken)) from broken
+        self.alive = True
+        """Whether the conversation can go on."""
+        self._timeout = server.timeout
+        # The three commands take at most as long; callers reckon with it.
+        self._writing_timeout = 3 * server.timeout
+        self._final_timeout = server.final_timeout
+        self._pipelining = "PIPELINING" in self._features
+        size = self._features.get("SIZE", "")
+        self._largest = int(size) if size.isdecimal() else 0
+        self._announced: Envelope | None = None
+        self._reset_due = False
+
+    def awaits(self, envelope: Envelope) -> bool:
+        """Say whether this envelope's commands have travelled with the message before it."""
+        return self._announced is envelope
+
+    def deliver(
+        self,
+        envelope: Envelope,
+        *,
+        following: Envelope | None = None,
+        may_start: Callable[[], bool] = _always,
+    ) -> Outcome:
+        """Send one message and return what became of it; see `alive` afterwards.
+
+        The commands for ``following`` travel with the message if the server knows PIPELINING:
+        it must then be the next envelope here. ``may_start`` is asked when nothing but the
+        message is left to send; False ends the connection. Raises `Interrupted`.
+        """
+        self.delivered += 1
+        try:
+            if self._announced is not envelope:
+                unfit = self._unfit(envelope)
+                if unfit is not None:
+                    return unfit
+            try:
+                refusal = self._announce(envelope)
+                # A reply too many must never be taken for the reply to the message.
+                if refusal is None and not self._wire.silent():
+                    raise Broken("data", "the server hung up, or spoke out of turn")
+            except Broken as broken:
+                kind = Kind.DEFERRED if broken.reply is None else Kind.UNAVAILABLE
+                raise Interrupted(self._broken_off(kind, broken)) from broken
+            if refusal is not None:
+                return refusal
+            if may_start():
+                return self._hand_over(envelope.message, following)
+            self.abandon()
+            return self._outcome(Kind.NOT_STARTED, "data")
+        except BaseException:
+            # Also a time limit that strikes anywhere: a half-said conversation is never reused.
+            self.abandon()
+            raise
+
+    def usable(self) -> bool:
+        """Say whether a connection that was left idle is still good, without speaking."""
+        return self.alive and self._announced is None and self._wire.silent()
+
+    def close(self) -> None:
+        """Say goodbye and close. The messages are accepted by now: an error changes nothing."""
+        if self.alive and self._announced is None:
+            try:
+                self._wire.ask("quit", "QUIT", _QUIT_SECONDS)
+            except Broken:
+                pass
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close without a word. An unfinished message is then not accepted."""
+        self.alive = False
+        self._announced = None
+        self._wire.close()
+
+    def _unfit(self, envelope: Envelope) -> Outcome | None:
+        """Return a refusal if this server cannot take the message, before a word is said."""
+        words = ""
+        if not all(map(_PATH.fullmatch, envelope[:2])) or not envelope.recipient:
+            words = "an address that cannot stand in an SMTP command"
+        elif self._largest and len(envelope.message) > self._largest:
+            words = f"{len(envelope.message)} bytes; the server takes at most {self._largest}"
+        elif "SMTPUTF8" not in self._features and _needs_smtputf8(envelope):
+            words = "the message needs SMTPUTF8, which the server does not offer"
+        return self._outcome(Kind.REFUSED, "mail", words=words) if words else None
+
+    def _commands(self, envelope: Envelope) -> bytes:
+        options = ""
+        if "SIZE" in self._features:
+            options = f" SIZE={len(envelope.message)}"
+        if not envelope.message.isascii() and "8BITMIME" in self._features:
+            options += " BODY=8BITMIME"
+        if _needs_smtputf8(envelope):
+            options += " SMTPUTF8"
+        return (
+            f"MAIL FROM:<{envelope.sender}>{options}\r\nRCPT TO:<{envelope.recipient}>\r\nDATA\r\n"
+        ).encode()
+
+    def _announce(self, envelope: Envelope) -> Outcome | None:
+        """Say MAIL, RCPT and DATA. Return the first refusal; None: the message is awaited."""
+        refused: tuple[str, Reply] | None = None
+        accepted = []
+        try:
+            for stage, line in self._exchanges(envelope):
+                if line:
+                    self._wire.write(stage, line, self._timeout)
+                reply = self._wire.hear(stage, self._timeout)
+                if reply.code // 100 == (3 if stage == "data" else 2):
+                    accepted.append(stage)
+                elif reply.code == 421:
+                    raise Broken(stage, "", reply)
+                elif stage == "rset" or reply.code < 400:
+                    raise Broken(stage, f"unexpected reply {reply.code} to {stage.upper()}")
+                else:
+                    refused = refused or (stage, reply)
+                    if line:
+                        break
+            if refused is None:
+                return None
+            self._end_transaction(accepted)
+        except Broken:
+            if refused is None:
+                raise
+            self.abandon()
+        return self._answered(*refused)
+
+    def _exchanges(self, envelope: Envelope) -> Iterable[tuple[str, bytes]]:
+        """Return what to hear, each with the line to say before it, empty if it was said."""
+        if self._announced is envelope:
+            self._announced = None
+            return _ALL_SAID
+        if self._announced is not None:
+            raise ValueError("another envelope was announced as the next one")
+        stages, commands = _STAGES, self._commands(envelope)
+        if self._reset_due:
+            stages, commands = ("rset", *stages), b"RSET\r\n" + commands
+            self._reset_due = False
+        if not self._pipelining:
+            return zip(stages, commands.splitlines(keepends=True), strict=True)
+        self._wire.write(stages[0], commands, self._timeout)
+        return [(stage, b"") for stage in stages]
+
+    def _end_transaction(self, accepted: list[str]) -> None:
+        """Leave a transaction in which something was refused."""
+        if "data" not in accepted:
+            self._reset_due = True
+        elif "rcpt" not in accepted:
+            # RFC 2920, section 3.1: a server may await a message though nobody is to have it.
+            self._wire.write("dot", b".\r\n", self._timeout)
+            self._wire.hear("dot", self._timeout)
+        else:
+            self.abandon()  # a lone dot would deliver an empty message
+
+    def _hand_over(self, message: bytes, following: Envelope | None) -> Outcome:
+        """Send the message, its final dot and the next commands; return what the server says."""
+        body = message.replace(b"\r\n.", b"\r\n..")
+        if body.startswith(b"."):
+            body = b"." + body
+        end = b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"
+        dot_at = len(body) + len(end) - 3
+        commands = b""
+        if following is not None and self._pipelining and self._unfit(following) is None:
+            commands = self._commands(following)
+            self._announced = following
+
+        lost: Broken | None = None
+        try:
+            everything = b"".join((body, end, commands))
+            shown = f"({len(message)} bytes of message and the final dot)"
+            self._wire.write("data", everything, self._writing_timeout, shown=shown)
+        except Broken as broken:
+            lost = broken
+        dot_left = self._wire.written > dot_at
+        stage = "dot" if dot_left else "data"
+        try:
+            # A server that hangs up half-way through a message may have said why.
+            reply = self._wire.hear(stage, 0 if lost else self._final_timeout)
+        except Broken as broken:
+            self.abandon()
+            unheard = Kind.AMBIGUOUS if dot_left else Kind.DEFERRED
+            return self._outcome(unheard, stage, words=(lost or broken).words)
+        if lost or reply.code == 421:
+            self.abandon()
+        if reply.code == 421 and not dot_left:
+            return self._outcome(Kind.UNAVAILABLE, stage, reply)
+        if reply.code >= 400:
+            return self._answered(stage, reply)
+        if reply.code < 300 and self._wire.written >= dot_at + 3:
+            return self._outcome(Kind.SENT, stage, reply)
+        self.abandon()
+        words = f"unexpected reply {reply.code} to the message"
+        return self._outcome(Kind.AMBIGUOUS if dot_left else Kind.DEFERRED, stage, words=words)
+
+    def _answered(self, stage: str, reply: Reply) -> Outcome:
+        return self._outcome(Kind.REFUSED if reply.code >= 500 else Kind.DEFERRED, stage, reply)
+
+    def _broken_off(self, kind: Kind, broken: Broken) -> Outcome:
+        return self._outcome(kind, broken.stage, broken.reply, broken.words)
+
+    def _outcome(
+        self, kind: Kind, stage: str, reply: Reply | None = None, words: str = ""
+    ) -> Outcome:
+        if reply is None:
+            return Outcome(kind, stage, None, None, words, self._transport)
+        enhanced, words = reply.read()
+        return Outcome(kind, stage, reply.code, enhanced, words, self._transport)
+
+
+def _needs_smtputf8(envelope: Envelope) -> bool:
+    return envelope.smtputf8 or not (envelope.sender + envelope.recipient).isascii()

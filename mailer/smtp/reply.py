@@ -1,0 +1,37 @@
+"""What a server said, as a value."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_ENHANCED = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?=[ \r]|$)")
+_LONGEST = 500
+
+
+class Reply(NamedTuple):
+    """A server's reply; ``text`` is its lines without the codes, as they came."""
+
+    code: int
+    text: bytes
+
+    def read(self) -> tuple[str | None, str]:
+        """Return the enhanced status code (RFC 2034), if any, and the words as one clean line."""
+        enhanced = None
+        words = []
+        for line in self.text.split(b"\n"):
+            status = _ENHANCED.match(line)
+            if status is None or int(status[1]) != self.code // 100:
+                words.append(line)
+            else:
+                enhanced = status[0].decode()
+                words.append(line[status.end() + 1 :])
+        return enhanced, one_line(b" ".join(words).decode("utf-8", "replace"))
+
+
+def one_line(text: str) -> str:
+    """Make foreign words fit for a log: printable, single spaces, at most 500 characters."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -1,0 +1,186 @@
+"""The parts of the dispatcher that belong to one Flask app, each made when first needed."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from flask import Flask, current_app
+
+from .config import message_budget
+from .db import Database
+from .doorbell import Doorbell
+from .errors import MailerError
+from .ledger import Ledger
+from .rendering import Renderer
+from .smtp import Server
+from .transport import Transport
+
+Loader = Callable[[dict[str, Any]], dict[str, Any] | None]
+"""Turns the context that was dispatched into the one that is rendered; None: no longer wanted."""
+
+_PACKAGE = Path(__file__).parent
+
+
+class State:
+    """Everything that `Mailer` adds to one app: ``app.extensions["mailer"]``."""
+
+    def __init__(self, app: Flask, loaders: dict[str, Loader]) -> None:
+        self.app = app
+        self.config = app.config
+        self.loaders = loaders
+        _states.add(self)
+
+    def loader(self, template: str) -> Callable[[Loader], Loader]:
+        """Register a context loader for a template."""
+
+        def register(load: Loader) -> Loader:
+            self.loaders[template] = load
+            return load
+
+        return register
+
+    @property
+    def celery(self) -> Celery:
+        celery_app: Celery = self.app.extensions["celery"]
+        return celery_app
+
+    @cached_property
+    def database(self) -> Database:
+        url = self.config["MAILER_DATABASE_URL"]
+        path = url.removeprefix("sqlite:///")
+        if path != url and not Path(path).is_absolute() and path != ":memory:":
+            url = f"sqlite:///{Path(self.app.instance_path, path)}"
+        return Database(url, sqlite_synchronous=self.config["MAILER_SQLITE_SYNCHRONOUS"])
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(
+            self.database,
+            lease_seconds=self.config["MAILER_LEASE_SECONDS"],
+            attempts_allowed=self.config["MAILER_MAX_ATTEMPTS"],
+        )
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        return Renderer(
+            self._template_folders(),
+            url_for=self._url_for,
+            product_name=self.config["MAILER_PRODUCT_NAME"],
+            base_url=self.config["MAILER_BASE_URL"],
+            auto_reload=self.app.debug,
+        )
+
+    @cached_property
+    def doorbell(self) -> Doorbell:
+        return Doorbell(
+            self.celery,
+            self.redis_url,
+            queue_prefix="mailer.",
+            task_seconds=self.config["MAILER_TASK_SECONDS"],
+        )
+
+    @property
+    def redis_url(self) -> str | None:
+        """Where bells and limits live; None when it is not set and the broker is no Redis."""
+        url: str = self.config["MAILER_REDIS_URL"] or self.celery.conf.broker_url or ""
+        return url if url.startswith(("redis", "unix")) else None
+
+    @cached_property
+    def transport(self) -> Transport:
+        config = self.config
+        return Transport(
+            "default",
+            Server(
+                host=config["MAIL_SERVER"],
+                port=config["MAIL_PORT"],
+                security="tls"
+                if config["MAIL_USE_SSL"]
+                else "starttls"
+                if config["MAIL_USE_TLS"]
+                else "none",
+                username=config["MAIL_USERNAME"],
+                password=config["MAIL_PASSWORD"],
+                local_hostname=config["MAIL_LOCAL_HOSTNAME"],
+                ca_file=config["MAIL_CA_FILE"],
+                connect_timeout=config["MAIL_CONNECT_TIMEOUT_SECONDS"],
+                timeout=config["MAIL_TIMEOUT_SECONDS"],
+                final_timeout=config["MAIL_FINAL_TIMEOUT_SECONDS"],
+            ),
+            max_messages_per_connection=config["MAIL_MAX_EMAILS"],
+        )
+
+    @property
+    def message_budget(self) -> float:
+        """Seconds that one email may take at worst."""
+        return message_budget(self.config)
+
+    def forget(self) -> None:
+        """In a forked child: drop what was inherited open. An SMTP connection that two processes
+        share loses mail; a database connection that they share loses data."""
+        for name in ("database", "doorbell", "transport"):
+            if part := self.__dict__.get(name):
+                part.forget()
+
+    def close(self) -> None:
+        """Close every connection that is open."""
+        for name in ("database", "transport"):
+            if part := self.__dict__.pop(name, None):
+                part.close()
+        self.__dict__.pop("ledger", None)
+
+    def _template_folders(self) -> list[Path]:
+        """Return where email templates are looked for; the first folder that has one wins."""
+        folders = [Path(folder) for folder in [self.config["MAILER_TEMPLATES"]] if folder]
+        if self.app.template_folder:
+            folders.append(Path(self.app.root_path, self.app.template_folder))
+        # In a wheel the default templates lie inside the package, in a checkout beside it.
+        packaged = _PACKAGE / "email_templates"
+        folders.append(packaged if packaged.is_dir() else _PACKAGE.parent / "templates")
+        return [folder for folder in folders if folder.is_dir()]
+
+    def _url_for(self, endpoint: str, **values: Any) -> str:
+        """Build an absolute link from MAILER_BASE_URL: a worker has no request to take one from."""
+        scheme, _, rest = self.config["MAILER_BASE_URL"].partition("://")
+        host, slash, prefix = rest.partition("/")
+        self.app.inject_url_defaults(endpoint, values)
+        urls = self.app.url_map.bind(host, script_name=slash + prefix or "/", url_scheme=scheme)
+        return urls.build(endpoint, values, force_external=True)
+
+
+def of(app: Flask) -> State:
+    """Return the state of ``app``. Raises MailerError when `Mailer` was not added to it."""
+    try:
+        state: State = app.extensions["mailer"]
+    except KeyError:
+        raise MailerError(
+            f"the Flask app {app.name!r} has no mailer: call Mailer().init_app(app) first"
+        ) from None
+    return state
+
+
+def current() -> State:
+    """Return the state of the app whose context is active."""
+    return of(current_app)
+
+
+def serving(celery_app: Celery) -> list[State]:
+    """Return the states whose tasks ``celery_app`` runs."""
+    return [state for state in _states if state.app.extensions.get("celery") is celery_app]
+
+
+_states: weakref.WeakSet[State] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for state in list(_states):
+        state.forget()
+
+
+# Covers every kind of fork: Celery's children, gunicorn's workers, multiprocessing.
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,165 @@
+"""Email templates on disk: which folders are one, and what each says about itself."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import TemplateError
+
+DEFAULT_LOCALE = "en"
+LANES = ("critical", "default", "bulk")
+ON_UNKNOWN = ("resend", "hold")
+
+_FILE = re.compile(
+    r"(?P<part>subject|body)(?:\.(?P<locale>[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*))?"
+    r"\.(?P<kind>txt|html)"
+)
+
+
+class Part(NamedTuple):
+    """One file of an email template, chosen for a locale."""
+
+    file: str
+    """File name within the template's folder."""
+    locale: str
+    """The language it is written in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmailTemplate:
+    """A folder with a subject and at least one body, and the defaults of emails made with it."""
+
+    name: str
+    path: Path
+    description: str
+    lane: str
+    expires: int | None
+    """Seconds after which an email made with it is no longer worth sending; None for never."""
+    on_unknown: str
+    """What to do when nobody knows whether it arrived: ``resend`` or ``hold``."""
+    sample: dict[str, object]
+    """A context to look at the template with, from ``sample.json``."""
+    locales: tuple[str, ...]
+    """Those with a file of their own, sorted."""
+    parts: Mapping[str, Mapping[str, Part]]
+    """``subject.txt``, ``body.txt``, ``body.html`` -> normalized locale ("" for none) -> part."""
+
+    def part(self, name: str, locale: str | None) -> Part | None:
+        """Return the file for ``de-AT``: that of ``de-AT``, else of ``de``, else of no locale."""
+        variants = self.parts.get(name, {})
+        wanted = _normalized(locale or "")
+        while wanted and wanted not in variants:
+            wanted = wanted.rpartition("-")[0]
+        return variants.get(wanted)
+
+
+def find(search_path: Iterable[Path]) -> dict[str, Path]:
+    """Return the folders that are email templates by name; the first directory's wins."""
+    found: dict[str, Path] = {}
+    for directory in search_path:
+        if directory.is_dir():
+            for folder in directory.iterdir():
+                if folder.name not in found and _is_email_template(folder):
+                    found[folder.name] = folder
+    return dict(sorted(found.items()))
+
+
+def load(folder: Path) -> EmailTemplate:
+    """Read what the email template in ``folder`` says about itself; raises TemplateError."""
+    parts: dict[str, dict[str, Part]] = {}
+    for path, match in sorted(_files(folder), key=lambda each: each[0].name):
+        locale = match["locale"] or ""
+        variants = parts.setdefault(f"{match['part']}.{match['kind']}", {})
+        variants[_normalized(locale)] = Part(
+            path.name, locale.replace("_", "-") if locale else DEFAULT_LOCALE
+        )
+    locales = {part.locale for found in parts.values() for key, part in found.items() if key}
+    settings = _settings(folder / "template.toml")
+    return EmailTemplate(
+        name=folder.name,
+        path=folder,
+        sample=_sample(folder / "sample.json"),
+        locales=tuple(sorted(locales)),
+        parts=parts,
+        description=str(settings.get("description", "")),
+        lane=str(settings.get("lane", "default")),
+        expires=seconds if isinstance(seconds := settings.get("expires_seconds"), int) else None,
+        on_unknown=str(settings.get("on_unknown", "resend")),
+    )
+
+
+def unknown(name: str, known: Iterable[str]) -> TemplateError:
+    """Return the error for a name that is no email template, with the nearest that is one."""
+    known = list(known)
+    shown = repr(name if len(name) <= 80 else name[:80] + "...")
+    if near := difflib.get_close_matches(name[:80], known, n=1):
+        return TemplateError(f"no email template is called {shown}; did you mean {near[0]!r}?")
+    return TemplateError(
+        f"no email template is called {shown}; there are: {', '.join(known) or 'none'}"
+    )
+
+
+def _is_email_template(folder: Path) -> bool:
+    if folder.name.startswith((".", "_")) or not folder.is_dir():
+        return False
+    present = {match["part"] for _, match in _files(folder)}
+    return present == {"subject", "body"}
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
+    for path in folder.iterdir():
+        match = _FILE.fullmatch(path.name)
+        if match and (match["part"], match["kind"]) != ("subject", "html") and path.is_file():
+            yield path, match
+
+
+def _normalized(locale: str) -> str:
+    return locale.replace("_", "-").lower()
+
+
+def _settings(path: Path) -> dict[str, object]:
+    try:
+        settings: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TemplateError(f"{path}: expected TOML: {error}") from error
+    for key, value in settings.items():
+        if expected := _wrong(key, value):
+            raise TemplateError(f"{path}: {key}: expected {expected}, got {value!r}")
+    return settings
+
+
+def _wrong(key: str, value: object) -> str | None:
+    """Return what was expected of ``key`` in ``template.toml``; None when ``value`` will do."""
+    match key:
+        case "description":
+            return None if isinstance(value, str) else "text"
+        case "lane":
+            return None if value in LANES else f"one of {', '.join(LANES)}"
+        case "on_unknown":
+            return None if value in ON_UNKNOWN else f"one of {', '.join(ON_UNKNOWN)}"
+        case "expires_seconds":
+            whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            return None if whole else "a whole number of seconds above 0"
+        case _:
+            return "only the keys description, lane, expires_seconds, on_unknown"
+
+
+def _sample(path: Path) -> dict[str, object]:
+    try:
+        sample = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise TemplateError(f"{path}: expected JSON: {error}") from error
+    if not isinstance(sample, dict):
+        raise TemplateError(f"{path}: expected a JSON object, got {type(sample).__name__}")
+    return sample

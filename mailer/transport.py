@@ -1,0 +1,237 @@
+"""A named way out: a server, and the connections to it that are kept open between emails."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
+from typing import NamedTuple
+
+from .outcome import Kind, Outcome
+from .smtp import ConnectFailed, Connection, Envelope, Interrupted, Server
+
+_LOSSES_IN_A_ROW = 3
+
+
+class Step(NamedTuple):
+    """One line of what `Transport.test` saw."""
+
+    who: str
+    """client, server, note or result."""
+    words: str
+    outcome: Outcome | None = None
+    """With the result: what became of the message, or why there is no connection."""
+
+
+def _always() -> bool:
+    return True
+
+
+class Transport:
+    """Sends envelopes from any number of threads, each over a connection of its own."""
+
+    failing = False
+    """The server could not be talked to when last tried: try little at first."""
+
+    def __init__(
+        self,
+        name: str,
+        server: Server,
+        *,
+        max_messages_per_connection: int = 1000,
+        max_idle_seconds: float = 30,
+    ) -> None:
+        self.name = name
+        self.server = server
+        self.max_messages = max_messages_per_connection
+        self._max_idle = max_idle_seconds
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._idle: list[tuple[float, Connection]] = []  # since when; the oldest first
+        self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+    def send(
+        self, envelopes: Iterable[Envelope], *, may_start: Callable[[], bool] = _always
+    ) -> Iterator[Outcome]:
+        """Yield exactly one outcome for each envelope, in order.
+
+        Envelopes are taken one ahead of the outcomes. ``may_start`` is asked right before a
+        message leaves; once it says False, that envelope and all that follow are NOT_STARTED.
+        Once no connection can be had, all that follow are UNAVAILABLE. What the iterable or
+        ``may_start`` raises comes through, and nothing more is sent.
+        """
+        run = _Run(self, may_start)
+        try:
+            source = iter(envelopes)
+            envelope = next(source, None)
+            while envelope is not None:
+                following = next(source, None)
+                yield run.deliver(envelope, following)
+                envelope = following
+        finally:
+            run.end()
+
+    def test(self, envelope: Envelope | None = None) -> Iterator[Step]:
+        """Talk to the server over a new connection and yield all that is said, less the secrets.
+
+        Sends ``envelope`` if there is one. The last step is the result.
+        """
+        steps: list[Step] = []
+
+        def observe(who: str, words: str) -> None:
+            steps.append(Step(who, words))
+
+        try:
+            connection = Connection(self.server, transport=self.name, observe=observe)
+        except ConnectFailed as failed:
+            yield from steps
+            yield _result(failed.outcome)
+            return
+        result = Step("result", "the server can be used")
+        try:
+            yield from _emptied(steps)
+            if envelope is not None:
+                try:
+                    result = _result(connection.deliver(envelope))
+                except Interrupted as interrupted:
+                    result = _result(interrupted.outcome)
+        finally:
+            connection.close()
+        yield from steps
+        yield result
+
+    def close(self) -> None:
+        """Close the connections that are kept. The transport can still be used."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            connection.close()
+
+    def forget(self) -> None:
+        """In a forked child: drop every inherited connection without a word on it."""
+        for connection in list(self._opened):
+            connection.abandon()
+        self._begin()
+
+    def open(self) -> Connection:
+        """Return a new connection. Raises `ConnectFailed`."""
+        connection = Connection(self.server, transport=self.name)
+        with self._lock:
+            self._opened.add(connection)
+        return connection
+
+    def check_out(self) -> Connection:
+        """Return the connection that was used last if it is still good, else a new one."""
+        if os.getpid() != self._process:
+            self.forget()
+        while True:
+            with self._lock:
+                if not self._idle:
+                    break
+                since, connection = self._idle.pop()
+            if monotonic() - since < self._max_idle and connection.usable():
+                return connection
+            connection.close()
+        return self.open()
+
+    def check_in(self, connection: Connection) -> None:
+        """Keep a connection for the next to check out, unless it is in the middle of something."""
+        now = monotonic()
+        expired = []
+        with self._lock:
+            while self._idle and now - self._idle[0][0] >= self._max_idle:
+                expired.append(self._idle.pop(0)[1])
+            if connection.usable():
+                self._idle.append((now, connection))
+            else:
+                connection.abandon()
+        for old in expired:
+            old.close()
+
+
+class _Run:
+    """One call of `Transport.send`: the connection that it holds, and why it stopped."""
+
+    def __init__(self, transport: Transport, may_start: Callable[[], bool]) -> None:
+        self._transport = transport
+        self._may_start = may_start
+        self._connection: Connection | None = None
+        self._losses = 0
+        self._verdict: Outcome | None = None
+        """The outcome of all that follow, once the run has stopped."""
+
+    def deliver(self, envelope: Envelope, following: Envelope | None) -> Outcome:
+        if self._verdict is not None:
+            return self._verdict
+        announced = self._connection is not None and self._connection.awaits(envelope)
+        if not announced and not self._may_start():
+            self._verdict = Outcome(Kind.NOT_STARTED)
+            return self._verdict
+        try:
+            outcome = self._attempt(envelope, following)
+        except ConnectFailed as failed:
+            self._verdict = failed.outcome
+            self._transport.failing = True
+            return self._verdict
+        if outcome.kind is Kind.NOT_STARTED:
+            self._verdict = outcome
+        else:
+            self._count_losses(outcome)
+        return outcome
+
+    def end(self) -> None:
+        if self._connection is not None:
+            self._transport.check_in(self._connection)
+
+    def _attempt(self, envelope: Envelope, following: Envelope | None) -> Outcome:
+        """Deliver over the connection at hand, and over a new one if that one turns out stale."""
+        connection = self._ready()
+        while True:
+            new = connection.delivered == 0
+            if connection.delivered + 1 >= self._transport.max_messages:
+                following = None  # goes over the next connection
+            try:
+                return connection.deliver(envelope, following=following, may_start=self._may_start)
+            except Interrupted as interrupted:
+                # Nothing of the message has left. A connection that did serve before tells
+                # nothing about this email; what a new one does is the answer.
+                if new:
+                    return interrupted.outcome
+            connection = self._connection = self._transport.open()
+
+    def _ready(self) -> Connection:
+        connection = self._connection
+        if connection is not None and connection.delivered >= self._transport.max_messages:
+            connection.close()
+        if connection is None or not connection.alive:
+            self._connection = None
+            connection = self._connection = self._transport.check_out()
+        return connection
+
+    def _count_losses(self, outcome: Outcome) -> None:
+        """Stop after a few broken connections in a row: the server is not well."""
+        if self._connection is not None and self._connection.alive:
+            self._losses = 0
+            self._transport.failing = False
+            return
+        self._losses += 1
+        if self._losses == _LOSSES_IN_A_ROW:
+            self._transport.failing = True
+            words = f"{self._losses} connections in a row broke, the last with: {outcome.words}"
+            self._verdict = outcome._replace(kind=Kind.UNAVAILABLE, words=words)
+
+
+def _result(outcome: Outcome) -> Step:
+    said = [str(part) for part in (outcome.code, outcome.enhanced, outcome.words) if part]
+    return Step("result", f"{outcome.kind} at {outcome.stage}: {' '.join(said)}", outcome)
+
+
+def _emptied(steps: list[Step]) -> list[Step]:
+    taken = steps.copy()
+    steps.clear()
+    return taken

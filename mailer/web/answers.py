@@ -1,0 +1,99 @@
+"""Answers in the form that was asked for: a page for people, JSON for programs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Literal
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from ..errors import LedgerUnavailable
+
+JSON = "application/json"
+
+log = logging.getLogger(__name__)
+
+_EXPLANATIONS = {
+    404: "There is no page at this address.",
+    405: "This address cannot be used in this way.",
+    413: "That was more than this page takes.",
+    500: "Something went wrong on our side. It has been recorded.",
+}
+
+
+def init_app(app: Flask) -> None:
+    """Answer errors of ``app`` in the form that was asked for."""
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(LedgerUnavailable, _ledger_unavailable)
+
+
+def wants_json() -> bool:
+    """Whether the request is JSON, or would rather have JSON than a page."""
+    if request.mimetype == JSON:
+        return True
+    return request.accept_mimetypes.best_match(("text/html", JSON)) == JSON
+
+
+def message(
+    title: str,
+    text: str,
+    *,
+    status: int = 200,
+    page_text: str | None = None,
+    sign: Literal["done", "mail"] = "done",
+) -> Response:
+    """Say that something was done. ``page_text`` is for people, where it differs; ``sign`` is the
+    picture above it, and ``"mail"`` also adds where to look for the email."""
+    if wants_json():
+        answer = jsonify(message=text)
+    else:
+        page = render_template("message.html", title=title, text=page_text or text, sign=sign)
+        answer = make_response(page)
+    answer.status_code = status
+    return answer
+
+
+def refusal(
+    title: str,
+    text: str,
+    *,
+    status: int,
+    fields: Mapping[str, str] | None = None,
+    way_out: tuple[str, str] | None = None,
+) -> Response:
+    """Say that something was not done. ``fields`` has what is wrong with which field of a JSON
+    request; ``way_out`` is the endpoint that helps a person on and the words of the link to it."""
+    if wants_json():
+        answer = jsonify(error=text, fields=dict(fields or {}))
+    else:
+        page = render_template(
+            "message.html", title=title, text=text, way_out=way_out, sign="refused"
+        )
+        answer = make_response(page)
+    answer.status_code = status
+    return answer
+
+
+def _http_error(error: HTTPException) -> Response | HTTPException:
+    if error.response is not None or error.code is None or error.code < 400:
+        return error
+    text = _EXPLANATIONS.get(error.code) or error.description or error.name
+    answer = refusal(error.name, text, status=error.code)
+    # Allow of a 405, Retry-After of a 429.
+    for name, value in error.get_headers():
+        if name != "Content-Type":
+            answer.headers[name] = value
+    return answer
+
+
+def _ledger_unavailable(error: LedgerUnavailable) -> Response:
+    log.error("request=%s %s status=503 reason=%s", request.method, request.endpoint, error)
+    answer = refusal(
+        "Try again in a moment",
+        "We cannot store anything at the moment, and nothing was stored. Please try again.",
+        status=503,
+    )
+    answer.headers["Retry-After"] = "5"
+    return answer

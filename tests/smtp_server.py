@@ -1,0 +1,383 @@
+"""A raw-socket SMTP server on 127.0.0.1 whose every reply a test can script.
+
+It answers each command like a good server until a script for that stage says otherwise::
+
+    with SMTPServer(script={"rcpt": [Do(b"550 5.1.1 no such user\\r\\n")]}) as server:
+        ...
+    assert server.messages == []
+
+A stage is ``banner``, ``tls``, ``ehlo``, ``starttls``, ``auth`` (each line of it), ``mail``,
+``rcpt``, ``data``, ``dot``, ``rset``, ``noop`` or ``quit``, or ``body``: the first bytes of a
+message. Each item of its list is used once, by whichever connection comes first; ``GOOD`` skips
+one. When the list is used up the server is good again.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, NamedTuple, Self
+
+STAGES = frozenset(
+    "banner tls ehlo starttls auth mail rcpt data body dot rset noop quit".split()
+)
+
+
+@dataclass(frozen=True)
+class Do:
+    """What to do at a stage: perhaps reply, then go on or not."""
+
+    reply: bytes | None = None
+    """Sent as it is. None: what a good server says; empty: nothing."""
+    then: Literal["go on", "close", "reset", "hang"] = "go on"
+    every: float = 0
+    """Seconds between the bytes of the reply; 0 sends it at once."""
+    accept: bool | None = None
+    """At the dot: whether the message counts as accepted. None: if the reply is a 2xx."""
+    call: Callable[[], None] | None = None
+    """Called first, in the server's thread."""
+
+
+GOOD = Do()
+CLOSE = Do(b"", "close")
+RESET = Do(b"", "reset")
+HANG = Do(b"", "hang")
+
+
+class Message(NamedTuple):
+    sender: str
+    recipient: str
+    data: bytes
+    """Without dot-stuffing and final dot."""
+    at: float
+    session: int
+
+
+class Command(NamedTuple):
+    line: str
+    at: float
+    session: int
+
+
+@dataclass
+class Session:
+    """One connection, as the server saw it."""
+
+    number: int
+    chunks: list[bytes] = field(default_factory=list)
+    """What each read brought: in lockstep with the replies, one round trip each."""
+    replies: list[tuple[float, bytes]] = field(default_factory=list)
+    encrypted_from: int | None = None
+    """Number of the first chunk that came through TLS."""
+    ended: threading.Event = field(default_factory=threading.Event)
+    abandoned: bool = False
+    """The client left without QUIT."""
+
+
+class SMTPServer:
+    """Listens at once; `stop`, or the end of the with block, ends every conversation."""
+
+    def __init__(
+        self,
+        *,
+        features: Sequence[str] = ("PIPELINING", "8BITMIME", "SMTPUTF8"),
+        script: Mapping[str, Sequence[Do]] | None = None,
+        tls: ssl.SSLContext | None = None,
+        implicit_tls: bool = False,
+        receive_buffer: int | None = None,
+    ) -> None:
+        unknown = set(script or {}) - STAGES
+        if unknown:
+            raise ValueError(f"no such stage: {unknown}")
+        self.features = list(features)
+        self.script = {stage: list(items) for stage, items in (script or {}).items()}
+        self.tls = tls
+        self.implicit_tls = implicit_tls
+        self.sessions: list[Session] = []
+        self.commands: list[Command] = []
+        self.messages: list[Message] = []
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.socket()
+        if receive_buffer is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen(64)
+        self.port: int = self._listener.getsockname()[1]
+        self._start(self._accept)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def lines(self) -> list[str]:
+        """Every command of every session, in the order of arrival."""
+        return [command.line for command in self.commands]
+
+    @property
+    def recipients(self) -> list[str]:
+        """Whose messages were accepted, in order."""
+        return [message.recipient for message in self.messages]
+
+    def then(self, stage: str, *items: Do) -> None:
+        """Script what happens next at a stage."""
+        with self._lock:
+            self.script.setdefault(stage, []).extend(items)
+
+    def stop(self) -> None:
+        """Stop listening and end every conversation, whatever it is doing."""
+        self._stopping.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._lock:
+            sockets = list(self._sockets)
+        for sock in sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+
+    def hang_up(self) -> None:
+        """Close every open connection, as a server does that is tired of waiting."""
+        with self._lock:
+            sockets = list(self._sockets)
+        for sock in sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def say(self, words: bytes) -> None:
+        """Say something on every open connection out of turn."""
+        with self._lock:
+            sockets = list(self._sockets)
+        for sock in sockets:
+            with suppress(OSError):
+                sock.sendall(words)
+
+    def take(self, stage: str) -> Do:
+        with self._lock:
+            items = self.script.get(stage)
+            return items.pop(0) if items else GOOD
+
+    def wait_until_stopped(self) -> None:
+        self._stopping.wait(60)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            session = Session(len(self.sessions))
+            with self._lock:
+                self.sessions.append(session)
+            self._start(_Conversation(self, sock, session).run)
+
+    def _start(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def track(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._sockets.append(sock)
+
+    def untrack(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._sockets.remove(sock)
+
+
+class _End(Exception):
+    """The conversation is over."""
+
+
+class _Conversation:
+    def __init__(self, server: SMTPServer, sock: socket.socket, session: Session) -> None:
+        self.server = server
+        self.sock = sock
+        self.session = session
+        self.inbox = b""
+        self.outbox = b""
+        self.sender = ""
+        self.recipients: list[str] = []
+        self.auth: list[bytes] = []  # what is still to be asked for
+        server.track(sock)
+
+    def run(self) -> None:
+        try:
+            if self.server.implicit_tls:
+                self.start_tls()
+            self.answer("banner", b"220 test.example ESMTP\r\n")
+            while True:
+                self.command(self.read_until(b"\r\n"))
+        except (_End, OSError):
+            pass
+        finally:
+            self.server.untrack(self.sock)
+            self.sock.close()
+            self.session.ended.set()
+
+    def read_until(self, end: bytes) -> bytes:
+        while end not in self.inbox:
+            self.flush()
+            chunk = self.sock.recv(1 << 20)
+            if not chunk:
+                self.session.abandoned = True
+                raise _End
+            self.session.chunks.append(chunk)
+            self.inbox += chunk
+        found, _, self.inbox = self.inbox.partition(end)
+        return found
+
+    def flush(self) -> None:
+        """Replies to a group of commands leave together, as RFC 2920 asks of a server."""
+        if self.outbox:
+            reply, self.outbox = self.outbox, b""
+            self.session.replies.append((time.monotonic(), reply))
+            self.sock.sendall(reply)
+
+    def answer(self, stage: str, good: bytes) -> bytes:
+        """Do what the script says, or reply ``good``; return the reply."""
+        do = self.server.take(stage)
+        if do.call is not None:
+            do.call()
+        reply = good if do.reply is None else do.reply
+        if do.every:
+            self.flush()
+            for byte in reply:
+                self.sock.sendall(bytes([byte]))
+                if self.server._stopping.wait(do.every):
+                    raise _End
+        else:
+            self.outbox += reply
+        if stage == "dot":
+            self.accepted = reply.startswith(b"2") if do.accept is None else do.accept
+        if do.then != "go on":
+            if self.accepted:
+                self.record()
+            self.end(do.then)
+        return reply
+
+    accepted = False
+    body = b""
+
+    def end(self, how: str) -> None:
+        self.flush()
+        if how == "reset":
+            linger = struct.pack("ii", 1, 0)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        if how == "hang":
+            self.server.wait_until_stopped()
+        raise _End
+
+    def record(self) -> None:
+        message = Message(
+            self.sender, self.recipients[-1], self.body, time.monotonic(), self.session.number
+        )
+        self.server.messages.append(message)
+        self.accepted = False
+
+    def command(self, raw: bytes) -> None:
+        line = raw.decode()
+        self.server.commands.append(Command(line, time.monotonic(), self.session.number))
+        verb = line.split(" ", 1)[0].upper()
+        if self.auth:
+            self.auth_line()
+        elif verb in {"EHLO", "HELO"}:
+            self.answer("ehlo", self.hello(verb))
+        elif verb == "STARTTLS":
+            if self.answer("starttls", b"220 2.0.0 go ahead\r\n").startswith(b"220"):
+                self.flush()
+                self.inbox = b""
+                self.start_tls()
+        elif verb == "AUTH":
+            self.auth = {
+                "PLAIN": [b"235 2.7.0 welcome\r\n"],
+                "LOGIN": [b"334 VXNlcm5hbWU6\r\n", b"334 UGFzc3dvcmQ6\r\n", b"235 welcome\r\n"],
+                "CRAM-MD5": [b"334 PDEyM0B0ZXN0Pg==\r\n", b"235 welcome\r\n"],
+            }[line.split()[1].upper()]
+            self.auth_line()
+        elif verb == "MAIL":
+            self.sender = line[line.index("<") + 1 : line.index(">")]
+            if self.answer("mail", b"250 2.1.0 ok\r\n").startswith(b"2"):
+                self.recipients = []
+        elif verb == "RCPT":
+            if self.answer("rcpt", b"250 2.1.5 ok\r\n").startswith(b"2"):
+                self.recipients.append(line[line.index("<") + 1 : line.index(">")])
+        elif verb == "DATA":
+            good = b"354 go on\r\n" if self.recipients else b"554 5.5.1 no valid recipients\r\n"
+            if self.answer("data", good).startswith(b"354"):
+                self.receive()
+        elif verb == "RSET":
+            self.recipients = []
+            self.answer("rset", b"250 2.0.0 ok\r\n")
+        elif verb == "NOOP":
+            self.answer("noop", b"250 2.0.0 ok\r\n")
+        elif verb == "QUIT":
+            self.answer("quit", b"221 2.0.0 bye\r\n")
+            self.flush()
+            raise _End
+        else:
+            self.outbox += b"502 5.5.2 what?\r\n"
+
+    def hello(self, verb: str) -> bytes:
+        if verb == "HELO":
+            return b"250 test.example\r\n"
+        offered = ["test.example", *self.server.features]
+        if self.server.tls and not self.server.implicit_tls and not self.encrypted:
+            offered.append("STARTTLS")
+        lines = [f"250-{word}\r\n" for word in offered[:-1]] + [f"250 {offered[-1]}\r\n"]
+        return "".join(lines).encode()
+
+    @property
+    def encrypted(self) -> bool:
+        return self.session.encrypted_from is not None
+
+    def start_tls(self) -> None:
+        assert self.server.tls is not None
+        do = self.server.take("tls")
+        if do is not GOOD:
+            self.outbox += do.reply or b""
+            self.end(do.then)
+        self.server.untrack(self.sock)
+        try:
+            self.sock = self.server.tls.wrap_socket(self.sock, server_side=True)
+        finally:
+            self.server.track(self.sock)
+        self.session.encrypted_from = len(self.session.chunks)
+
+    def auth_line(self) -> None:
+        good = self.auth.pop(0)
+        if not self.answer("auth", good).startswith(b"334"):
+            self.auth = []
+
+    def receive(self) -> None:
+        self.answer("body", b"")
+        # A message may be empty: its final dot may directly follow the command's CRLF.
+        self.inbox = b"\r\n" + self.inbox
+        data = self.read_until(b"\r\n.\r\n") + b"\r\n"
+        self.body = data[2:].replace(b"\r\n..", b"\r\n.")
+        if self.body.startswith(b".."):
+            self.body = self.body[1:]
+        good = b"250 2.0.0 queued\r\n" if self.recipients else b"554 5.5.1 no recipients\r\n"
+        self.answer("dot", good)
+        if self.accepted:
+            self.record()
