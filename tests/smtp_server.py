@@ -17,17 +17,20 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
-STAGES = frozenset(
-    "banner tls ehlo starttls auth mail rcpt data body dot rset noop quit".split()
-)
+STAGES = {
+    *("banner", "tls", "ehlo", "starttls", "auth", "mail", "rcpt"),
+    *("data", "body", "dot", "rset", "noop", "quit"),
+}
 
 
 @dataclass(frozen=True)
@@ -144,16 +147,16 @@ class SMTPServer:
     def stop(self) -> None:
         """Stop listening and end every conversation, whatever it is doing."""
         self._stopping.set()
+        self.stop_listening()
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(10)
+
+    def stop_listening(self) -> None:
+        """Refuse every further connection; those that are open go on."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        with self._lock:
-            sockets = list(self._sockets)
-        for sock in sockets:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(10)
 
     def hang_up(self) -> None:
         """Close every open connection, as a server does that is tired of waiting."""
@@ -176,8 +179,10 @@ class SMTPServer:
             items = self.script.get(stage)
             return items.pop(0) if items else GOOD
 
-    def wait_until_stopped(self) -> None:
-        self._stopping.wait(60)
+    def pause(self, seconds: float) -> None:
+        """Sleep; ends the conversation if the server is stopped meanwhile."""
+        if self._stopping.wait(seconds):
+            raise _End
 
     def _accept(self) -> None:
         while True:
@@ -217,7 +222,10 @@ class _Conversation:
         self.inbox = b""
         self.outbox = b""
         self.sender = ""
+        self.begun = False
         self.recipients: list[str] = []
+        self.body = b""
+        self.accepted = False
         self.auth: list[bytes] = []  # what is still to be asked for
         server.track(sock)
 
@@ -238,14 +246,17 @@ class _Conversation:
     def read_until(self, end: bytes) -> bytes:
         while end not in self.inbox:
             self.flush()
-            chunk = self.sock.recv(1 << 20)
-            if not chunk:
-                self.session.abandoned = True
-                raise _End
-            self.session.chunks.append(chunk)
-            self.inbox += chunk
+            self.inbox += self.read_some()
         found, _, self.inbox = self.inbox.partition(end)
         return found
+
+    def read_some(self) -> bytes:
+        chunk = self.sock.recv(1 << 20)
+        if not chunk:
+            self.session.abandoned = True
+            raise _End
+        self.session.chunks.append(chunk)
+        return chunk
 
     def flush(self) -> None:
         """Replies to a group of commands leave together, as RFC 2920 asks of a server."""
@@ -264,8 +275,7 @@ class _Conversation:
             self.flush()
             for byte in reply:
                 self.sock.sendall(bytes([byte]))
-                if self.server._stopping.wait(do.every):
-                    raise _End
+                self.server.pause(do.every)
         else:
             self.outbox += reply
         if stage == "dot":
@@ -276,16 +286,13 @@ class _Conversation:
             self.end(do.then)
         return reply
 
-    accepted = False
-    body = b""
-
     def end(self, how: str) -> None:
         self.flush()
         if how == "reset":
             linger = struct.pack("ii", 1, 0)
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         if how == "hang":
-            self.server.wait_until_stopped()
+            self.server.pause(60)
         raise _End
 
     def record(self) -> None:
@@ -295,7 +302,7 @@ class _Conversation:
         self.server.messages.append(message)
         self.accepted = False
 
-    def command(self, raw: bytes) -> None:
+    def command(self, raw: bytes) -> None:  # noqa: PLR0912 - one branch for each command
         line = raw.decode()
         self.server.commands.append(Command(line, time.monotonic(), self.session.number))
         verb = line.split(" ", 1)[0].upper()
@@ -319,15 +326,17 @@ class _Conversation:
             self.sender = line[line.index("<") + 1 : line.index(">")]
             if self.answer("mail", b"250 2.1.0 ok\r\n").startswith(b"2"):
                 self.recipients = []
+                self.begun = True
         elif verb == "RCPT":
-            if self.answer("rcpt", b"250 2.1.5 ok\r\n").startswith(b"2"):
+            good = b"250 2.1.5 ok\r\n" if self.begun else b"503 5.5.1 MAIL first\r\n"
+            if self.answer("rcpt", good).startswith(b"2"):
                 self.recipients.append(line[line.index("<") + 1 : line.index(">")])
         elif verb == "DATA":
             good = b"354 go on\r\n" if self.recipients else b"554 5.5.1 no valid recipients\r\n"
             if self.answer("data", good).startswith(b"354"):
                 self.receive()
         elif verb == "RSET":
-            self.recipients = []
+            self.reset()
             self.answer("rset", b"250 2.0.0 ok\r\n")
         elif verb == "NOOP":
             self.answer("noop", b"250 2.0.0 ok\r\n")
@@ -370,14 +379,70 @@ class _Conversation:
             self.auth = []
 
     def receive(self) -> None:
+        self.flush()
+        if not self.inbox:
+            self.inbox = self.read_some()
         self.answer("body", b"")
         # A message may be empty: its final dot may directly follow the command's CRLF.
         self.inbox = b"\r\n" + self.inbox
-        data = self.read_until(b"\r\n.\r\n") + b"\r\n"
-        self.body = data[2:].replace(b"\r\n..", b"\r\n.")
-        if self.body.startswith(b".."):
-            self.body = self.body[1:]
+        stuffed = self.read_until(b"\r\n.\r\n") + b"\r\n"
+        self.body = stuffed.replace(b"\r\n..", b"\r\n.")[2:]
         good = b"250 2.0.0 queued\r\n" if self.recipients else b"554 5.5.1 no recipients\r\n"
         self.answer("dot", good)
         if self.accepted:
             self.record()
+        self.reset()
+
+    def reset(self) -> None:
+        self.begun = False
+        self.recipients = []
+
+
+class Certificates:
+    """Made by openssl in a folder: an authority (`ca_file`) and what servers may present."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ca_file = str(folder / "ca.pem")
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        for name in ("ca", "self-signed"):
+            names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+            usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+            self._openssl(
+                "req", "-x509", *curve, "-keyout", f"{name}.key", "-out", f"{name}.pem",
+                "-days", "2", "-subj", f"/CN={name}", *(usage if name == "ca" else names),
+            )  # fmt: skip
+        (folder / "index.txt").touch()
+        (folder / "ca.conf").write_text(
+            "[ca]\ndefault_ca = d\n[p]\ncommonName = supplied\n[d]\npolicy = p\n"
+            "database = index.txt\nnew_certs_dir = .\nrand_serial = yes\ndefault_md = sha256\n"
+        )
+        today = time.strftime("%y%m%d000000Z", time.gmtime(time.time() - 86_400))
+        self._sign("good", "IP:127.0.0.1", today, "491231000000Z")
+        self._sign("other-host", "DNS:other.example", today, "491231000000Z")
+        self._sign("expired", "IP:127.0.0.1", "200101000000Z", "200102000000Z")
+
+    def server(self, name: str) -> ssl.SSLContext:
+        """Return a server's side with certificate good, other-host, expired or self-signed."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        return context
+
+    def _sign(self, name: str, alternative: str, start: str, end: str) -> None:
+        self._openssl(
+            "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}",
+        )  # fmt: skip
+        (self.folder / f"{name}.ext").write_text(
+            f"subjectAltName = {alternative}\nbasicConstraints = critical, CA:FALSE\n"
+            "subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n"
+            "keyUsage = critical, digitalSignature\nextendedKeyUsage = serverAuth\n"
+        )
+        self._openssl(
+            "ca", "-batch", "-config", "ca.conf", "-cert", "ca.pem", "-keyfile", "ca.key",
+            "-in", f"{name}.csr", "-out", f"{name}.pem", "-notext", "-extfile", f"{name}.ext",
+            "-startdate", start, "-enddate", end,
+        )  # fmt: skip
+
+    def _openssl(self, *arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, capture_output=True)

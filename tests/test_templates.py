@@ -66,13 +66,13 @@ def test_every_variable_shows_in_text_and_html(name: str, locale: str | None) ->
 @each_variant
 def test_nothing_is_left_to_inline(name: str, locale: str | None) -> None:
     html = html_of(name, locale)
-    settings = {
-        "inline_style_tags": False,
-        "keep_style_tags": True,
-        "load_remote_stylesheets": False,
-    }
-    css = (FOLDER / "_style.css").read_text()
-    once_more = css_inline.CSSInliner(**settings, extra_css=css).inline(html)
+    once_more = css_inline.inline(
+        html,
+        inline_style_tags=False,
+        keep_style_tags=True,
+        load_remote_stylesheets=False,
+        extra_css=(FOLDER / "_style.css").read_text(),
+    )
     assert _styles(once_more) == _styles(html)
     assert len([style for _, style in _styles(html) if style != [""]]) > 15
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,6 +15,21 @@ from ..models import OPEN, Attempt, AuditEntry, Delivery, Email, Status
 
 Listed = Any  # a row of `listing`: the columns named there
 
+_waits = sa.and_(Delivery.status == Status.QUEUED.value, Delivery.due_at > now())
+_WAITING = {
+    "deferred": sa.and_(_waits, Delivery.stage.is_not(None)),
+    "scheduled": sa.and_(_waits, Delivery.stage.is_(None)),
+}
+STATES = (*(status.value for status in Status), *_WAITING)
+"""A status, or why a queued delivery waits: ``deferred`` after an attempt, ``scheduled`` before
+the first one."""
+_STATE: sa.ColumnElement[str] = sa.case(
+    *((condition, name) for name, condition in _WAITING.items()), else_=Delivery.status
+)
+
+_SMALLEST_ID = "00000000-0000-0000-0000-000000000000"
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
@@ -22,6 +38,8 @@ class Filters:
     email_id: str | None = None
     delivery_ids: tuple[int, ...] | None = None
     status: str | None = None
+    """One of `STATES`; ``queued`` includes those that wait."""
+    statuses: frozenset[Status] | None = None
     template: str | None = None
     lane: str | None = None
     recipient: str | None = None
@@ -39,7 +57,9 @@ class Filters:
         if self.delivery_ids is not None:
             found.append(Delivery.id.in_(self.delivery_ids))
         if self.status is not None:
-            found.append(Delivery.status == self.status)
+            found.append(_WAITING.get(self.status, Delivery.status == self.status))
+        if self.statuses is not None:
+            found.append(Delivery.status.in_(sorted(self.statuses)))
         if self.lane is not None:
             found.append(Delivery.lane == self.lane)
         if self.recipient is not None:
@@ -80,9 +100,11 @@ class Counts(NamedTuple):
     """lane -> deliveries that could be sent now."""
     oldest_due_seconds: float | None
     """Age of the oldest due delivery; None when nothing is due."""
+    due_seconds: dict[str, float]
+    """The same for each lane that has one."""
 
 
-def listing(connection: sa.Connection, filters: Filters, limit: int) -> list[sa.Row[Listed]]:
+def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> list[sa.Row[Listed]]:
     statement = (
         sa.select(
             Delivery.id.label("delivery_id"),
@@ -90,6 +112,7 @@ def listing(connection: sa.Connection, filters: Filters, limit: int) -> list[sa.
             Delivery.recipient,
             Delivery.lane,
             Delivery.status,
+            _STATE.label("state"),
             Delivery.attempts,
             Delivery.due_at,
             Delivery.updated_at,
@@ -113,7 +136,9 @@ def history(connection: sa.Connection, email_id: str) -> History:
     if email is None:
         raise NotFound(f"there is no email {email_id!r}")
     deliveries = connection.execute(
-        sa.select(Delivery.__table__).where(Delivery.email_id == email_id).order_by(Delivery.id)
+        sa.select(Delivery.__table__, _STATE.label("state"))
+        .where(Delivery.email_id == email_id)
+        .order_by(Delivery.id)
     ).all()
     ids = [delivery.id for delivery in deliveries]
     return History(
@@ -132,6 +157,23 @@ def _by_delivery(
     for row in connection.execute(statement):
         found[row.delivery_id].append(row)
     return found
+
+
+def find_email(connection: sa.Connection, prefix: str) -> str:
+    """Return the one email id that begins with ``prefix``, of at least 4 characters. Raises
+    NotFound."""
+    # Bounds rather than LIKE: an index answers them, whatever the database's collation.
+    low = prefix + _SMALLEST_ID[len(prefix) :]
+    high = prefix + _SMALLEST_ID[len(prefix) :].replace("0", "f")
+    found: list[str] = []
+    if len(prefix) >= 4 and _ID.fullmatch(low):
+        statement = sa.select(Email.id).where(Email.id.between(low, high)).limit(2)
+        found += connection.execute(statement).scalars()
+    if not found:
+        raise NotFound(f"there is no email {prefix!r}")
+    if len(found) > 1:
+        raise NotFound(f"several emails begin with {prefix!r}: give more of the id")
+    return found[0]
 
 
 def lane(connection: sa.Connection, email_id: str) -> str | None:
@@ -153,7 +195,7 @@ def counts(connection: sa.Connection) -> Counts:
             by_lane.setdefault(lane, {})[status] = number
     is_due = (Delivery.status == Status.QUEUED.value, Delivery.due_at <= now())
     due: dict[str, int] = {}
-    ages = []
+    ages: dict[str, float] = {}
     for lane, number, age in connection.execute(
         sa.select(
             Delivery.lane,
@@ -164,5 +206,5 @@ def counts(connection: sa.Connection) -> Counts:
         .group_by(Delivery.lane)
     ):
         due[lane] = number
-        ages.append(age)
-    return Counts(by_lane, due, max(ages, default=None))
+        ages[lane] = age
+    return Counts(by_lane, due, max(ages.values(), default=None), ages)

@@ -143,7 +143,7 @@ class Wire:
         try:
             # Not all that TLS sends is the server's speech: session tickets, new keys.
             self._wait_at_most(0)
-            self._socket.recv(1)
+            self._inbox += self._socket.recv(_TLS_RECORD)
         except ssl.SSLWantReadError:
             return True
         except OSError:

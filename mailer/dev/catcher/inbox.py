@@ -93,6 +93,11 @@ def _harden(response: Response) -> Response:
     return response
 
 
+@pages.context_processor
+def _search() -> dict[str, str]:
+    return {"words": _words()}
+
+
 @pages.get("/")
 def index() -> str:
     return render_template("inbox.html", **_listing(), message=None)
@@ -174,6 +179,10 @@ def _catcher() -> Catcher:
     return cast("Catcher", current_app.extensions["catcher"])
 
 
+def _words() -> str:
+    return request.args.get("q", "").strip()
+
+
 def _find(message_id: int) -> CaughtMessage:
     message = _catcher().store.get(message_id)
     if message is None:
@@ -183,16 +192,14 @@ def _find(message_id: int) -> CaughtMessage:
 
 def _listing(selected: int | None = None) -> dict[str, object]:
     catcher = _catcher()
-    words = request.args.get("q", "").strip()
     limit = request.args.get("limit", _PAGE, type=int)
-    found = list(zip(range(limit + 1), catcher.store.newest(words=words), strict=False))
+    found = list(zip(range(limit + 1), catcher.store.newest(words=_words()), strict=False))
     return {
         "messages": [message for _, message in found[:limit]],
         "more": limit + _PAGE if len(found) > limit else None,
         "total": len(catcher.store),
         "unread": catcher.store.unread,
         "rules": catcher.rules.all(),
-        "words": words,
         "selected": request.args.get("selected", selected, type=int),
         "smtp_port": catcher.smtp_port,
     }
@@ -204,7 +211,6 @@ def _detail(message: CaughtMessage) -> dict[str, object]:
         "remote_images": has_remote_images(message.html),
         "shown": _SHOWN_CHARACTERS,
         "safe_images": _SAFE_IMAGES,
-        "words": request.args.get("q", "").strip(),
     }
 
 

@@ -80,6 +80,13 @@ class CaughtMessage:
         return self._addresses("Cc")
 
     @property
+    def envelope_differs(self) -> bool:
+        """Whether the headers say something else than the envelope, as with a blind copy."""
+        shown = {address.email.lower() for address in (*self.to, *self.cc)}
+        author = self.from_.email.lower() if self.from_ else ""
+        return author != self.sender.lower() or shown != {r.lower() for r in self.recipients}
+
+    @property
     def text(self) -> str:
         """The plain text body; empty if there is none."""
         return self._bodies[0]

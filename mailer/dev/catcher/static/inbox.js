@@ -277,4 +277,6 @@ document.addEventListener("keydown", (event) => {
   else if (event.key === "ArrowUp" || event.key === "k") { event.preventDefault(); step(-1); }
 });
 
+/* The page may come with a message and its place in the list far below. */
+list.querySelector("[aria-current]")?.scrollIntoView({ block: "center" });
 listen();
