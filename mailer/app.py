@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from dotenv import load_dotenv
+from dotenv import find_dotenv, load_dotenv
 from flask import Flask
 
 from . import notifications
@@ -24,7 +24,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     The last one wins. Raises SettingError.
     """
     app = Flask("mailer", template_folder="web/templates", static_folder="web/static")
-    load_dotenv()
+    load_dotenv(find_dotenv(usecwd=True))
     app.config.from_prefixed_env()
     app.config.from_mapping(config or {})
     Mailer(app)

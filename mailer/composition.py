@@ -24,8 +24,8 @@ class Composed(NamedTuple):
 def compose(state: State, email: Any, attachments: Sequence[Attachment]) -> Composed | None:
     """Render and write ``email`` (an `Email`, or a row of its columns).
 
-    Returns None when its context loader no longer wants it. Raises RenderError, TemplateError
-    or MessageError; what a context loader raises comes through.
+    Returns None when its context loader no longer wants it. Raises RenderError or MessageError;
+    what a context loader raises comes through.
     """
     content = _content(state, email)
     if content is None:

@@ -7,7 +7,9 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+from blinker import Signal
 from flask_mail import email_dispatched
 
 from . import signals
@@ -222,21 +224,27 @@ def _announce(state: State, batch: Batch, sending: _Sending) -> None:
             one.delivery_id, one.email_id, one.attempt, one.status.value,
             one.outcome.stage or "-", one.outcome.code or "-", one.delay,
         )  # fmt: skip
-        signal = _SIGNALS.get(one.status)
-        if signal is not None and signal.receivers:
-            signal.send(
-                state.app,
+        claimed = claims[one.delivery_id]
+        if (signal := _SIGNALS.get(one.status)) and signal.receivers:
+            _tell(
+                signal,
+                state,
                 email_id=one.email_id,
                 delivery_id=one.delivery_id,
-                recipient=claims[one.delivery_id].recipient,
-                attempt=one.attempt,
                 outcome=one.outcome,
             )
-        if one.status is Status.SENT and email_dispatched.receivers:
-            claimed = claims[one.delivery_id]
-            composed = sending.composed[one.email_id]
-            if isinstance(composed, Composed):
-                email_dispatched.send(state.app, message=Sent(claimed, composed))
+        composed = sending.composed[one.email_id]
+        listening = one.status is Status.SENT and email_dispatched.receivers
+        if listening and isinstance(composed, Composed):
+            _tell(email_dispatched, state, message=Sent(claimed, composed))
+
+
+def _tell(signal: Signal, state: State, **arguments: Any) -> None:
+    """Send a signal: what its receivers do or raise changes nothing about what happened."""
+    try:
+        signal.send(state.app, **arguments)
+    except Exception:
+        log.exception("a receiver of the signal %s failed", getattr(signal, "name", signal))
 
 
 _SIGNALS = {

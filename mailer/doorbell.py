@@ -23,7 +23,7 @@ from redis.retry import Retry
 TASK = "mailer.send_email"
 RINGS_FOR_MS = 10_000
 """A bell that nobody answers is forgotten after so long."""
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 0.3
 """The most that a broker that does not answer may cost a request, twice."""
 QUIET_SECONDS = 5.0
 """After a failure nobody tries for so long: requests in a row shall not each wait."""

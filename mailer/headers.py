@@ -23,8 +23,8 @@ _TOKEN_MAX = 900
 
 # Control characters, lone surrogates, and what some parsers take for the end of a line.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# Readers decode an encoded-word wherever they see one, also inside a quoted-string.
-_LOOKS_ENCODED = re.compile(r"=\?.*\?=")
+# Neither quotes nor backslashes, on whose escapes readers disagree, nor runs of spaces, nor the
+# start of an encoded-word, which some decode also in a quoted-string.
 _QUOTABLE = re.compile(r"(?!.*=\?)[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
 _WORD = re.compile(r" *[^ ]+")
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
@@ -44,24 +44,27 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def check_text(value: str) -> None:
+def check_text(what: str, value: str) -> None:
     """Raise ValueError if ``value`` has a character that no header may hold.
 
-    The message does not show the value: subjects and unsubscribe links carry secrets.
+    The message says ``what`` it is, but does not show it: subjects and unsubscribe links may
+    carry secrets.
     """
     # Nothing unsafe is printable; the pattern decides about the rest, such as a no-break space.
     if not value.isprintable() and (found := _UNSAFE.search(value)):
         raise ValueError(
-            f"expected one line without control characters, got U+{ord(found[0]):04X} "
-            f"at position {found.start()}"
+            f"expected {what} without control characters or line ends, "
+            f"got U+{ord(found[0]):04X} at position {found.start()}"
         )
 
 
 def check_subject(subject: str) -> None:
     """Raise ValueError if ``subject`` cannot be the Subject of an email."""
-    check_text(subject)
+    check_text("a subject", subject)
     if len(subject) > SUBJECT_MAX:
-        raise ValueError(f"expected at most {SUBJECT_MAX} characters, got {len(subject)}")
+        raise ValueError(
+            f"expected a subject of at most {SUBJECT_MAX} characters, got {len(subject)}"
+        )
 
 
 def check_header(name: str, value: str) -> None:
@@ -73,16 +76,15 @@ def check_header(name: str, value: str) -> None:
         )
     if _OURS.fullmatch(name):
         raise ValueError(f"expected a header that the mailer does not write itself, got {name}")
-    try:
-        check_text(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None
+    check_text(f"a header {name}", value)
     if not 1 <= len(value) <= VALUE_MAX:
-        raise ValueError(f"{name}: expected 1 to {VALUE_MAX} characters, got {len(value)}")
+        raise ValueError(
+            f"expected a header {name} of 1 to {VALUE_MAX} characters, got {len(value)}"
+        )
     if _STRUCTURED.fullmatch(name) and _needs_encoding(value):
         raise ValueError(
-            f"{name}: expected ASCII text without encoded-words or a space at either end, in runs "
-            f"of at most {_TOKEN_MAX} characters"
+            f"expected a header {name} of ASCII text, without encoded-words or a space at either "
+            f"end, in runs of at most {_TOKEN_MAX} characters"
         )
 
 
@@ -91,7 +93,7 @@ def text_field(name: str, value: str) -> str:
 
     ``value`` reads back exactly, also when it looks like an encoded-word already.
     """
-    check_text(value)
+    check_text(f"a header {name}", value)
     if _needs_encoding(value):
         return f"{name}: " + "\r\n ".join(_encoded_words(value))
     if len(name) + 2 + len(value) <= LINE:
@@ -108,7 +110,7 @@ def _mailbox(address: Address) -> str:
     name, email = address
     if not name:
         return email
-    check_text(name)
+    check_text("a name", name)
     if len(name) <= 50 and _QUOTABLE.fullmatch(name):
         lines = [f'"{name}"']
     else:
@@ -120,7 +122,7 @@ def _mailbox(address: Address) -> str:
 
 
 def _needs_encoding(value: str) -> bool:
-    if not value.isascii() or _LOOKS_ENCODED.search(value):
+    if not value.isascii() or "?=" in value.partition("=?")[2]:
         return True
     if value[:1] == " " or value[-1:] == " ":
         return True

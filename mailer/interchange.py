@@ -47,11 +47,19 @@ def arguments(message: flask_mail.Message) -> dict[str, Any]:
         "subject": message.subject,
         "text": message.body,
         "html": message.html,
-        "sender": message.sender,
+        "sender": _sender(message.sender),
         "reply_to": message.reply_to,
         "headers": message.extra_headers,
         "attachments": [_attachment(file) for file in message.attachments],
     }
+
+
+def _sender(sender: str | tuple[str, str] | None) -> str | tuple[str, str] | None:
+    # Flask-Mail joins name and address without quoting: "Acme, Inc. <shop@acme.example>".
+    if isinstance(sender, str) and sender.endswith(">") and '"' not in sender:
+        name, _, email = sender[:-1].rpartition(" <")
+        return (name, email)
+    return sender
 
 
 def _attachment(file: flask_mail.Attachment) -> Attachment:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from hashlib import blake2b
-from itertools import count
 from types import MappingProxyType
 
 from . import gate
@@ -104,7 +103,6 @@ def _content_part(content: Content, attachments: Sequence[Attachment], message_i
     unique = _unique(message_id, text + (html or b""))
 
     files = list(attachments)
-    images: list[bytes] = []
     ids = [file.content_id for file in files if file.content_id is not None]
     if len(ids) != len(set(ids)):
         raise ValueError(f"attachments: expected each content id once, got {shown(ids)}")
@@ -125,8 +123,8 @@ def _unique(message_id: str, bodies: bytes) -> bytes:
 
     ``=_`` in front of it never occurs in base64 or quoted-printable (RFC 2045, 6.7).
     """
-    for number in count():
-        digest = blake2b(f"{number} {message_id}".encode(), digest_size=12).hexdigest().encode()
-        if digest not in bodies:
-            return digest
-    raise AssertionError  # count() does not end
+    unique = message_id.encode()
+    while True:
+        unique = blake2b(unique, digest_size=12).hexdigest().encode()
+        if unique not in bodies:
+            return unique

@@ -31,18 +31,13 @@ def check_body(text: str) -> None:
     """Raise ValueError if ``text`` cannot be a text or HTML body."""
     if "\0" in text:
         raise ValueError(f"expected text without NUL, got one at position {text.index(chr(0))}")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"expected text without lone surrogates, got one at position {error.start}"
-        ) from error
+    _utf8(text)
 
 
 def check_attachment(attachment: Attachment) -> None:
     """Raise ValueError if a part of ``attachment`` other than its size is not as expected."""
     filename = attachment.filename
-    check_text(filename)
+    check_text("a filename", filename)
     if (
         _UNSAFE_FILENAME.search(filename)
         or filename in {"", ".", ".."}
@@ -85,7 +80,7 @@ def text_part(subtype: str, text: str) -> bytes:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.endswith("\n"):
         text += "\n"
-    data = text.replace("\n", "\r\n").encode()
+    data = _utf8(text.replace("\n", "\r\n"))
     unprintable = len(data.translate(None, _PRINTABLE))
     if not unprintable and max(map(len, data.splitlines())) <= _LINE_MAX:
         encoding = b"7bit"
@@ -135,6 +130,15 @@ def multipart(kind: str, boundary: bytes, parts: Iterable[bytes]) -> bytes:
             b"--" + boundary + b"--\r\n",
         ]
     )
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"expected text without lone surrogates, got one at position {error.start}"
+        ) from error
 
 
 def _base64(data: bytes) -> bytes:

@@ -94,7 +94,6 @@ class SMTPServer:
         script: Mapping[str, Sequence[Do]] | None = None,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
-        receive_buffer: int | None = None,
     ) -> None:
         unknown = set(script or {}) - STAGES
         if unknown:
@@ -111,8 +110,6 @@ class SMTPServer:
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.socket()
-        if receive_buffer is not None:
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(64)
         self.port: int = self._listener.getsockname()[1]
@@ -219,7 +216,7 @@ class _Conversation:
         self.server = server
         self.sock = sock
         self.session = session
-        self.inbox = b""
+        self.inbox = bytearray()
         self.outbox = b""
         self.sender = ""
         self.begun = False
@@ -244,11 +241,14 @@ class _Conversation:
             self.session.ended.set()
 
     def read_until(self, end: bytes) -> bytes:
-        while end not in self.inbox:
+        searched = 0
+        while (found := self.inbox.find(end, searched)) < 0:
             self.flush()
+            searched = max(0, len(self.inbox) - len(end))
             self.inbox += self.read_some()
-        found, _, self.inbox = self.inbox.partition(end)
-        return found
+        result = bytes(self.inbox[:found])
+        del self.inbox[: found + len(end)]
+        return result
 
     def read_some(self) -> bytes:
         chunk = self.sock.recv(1 << 20)
@@ -313,7 +313,7 @@ class _Conversation:
         elif verb == "STARTTLS":
             if self.answer("starttls", b"220 2.0.0 go ahead\r\n").startswith(b"220"):
                 self.flush()
-                self.inbox = b""
+                self.inbox = bytearray()
                 self.start_tls()
         elif verb == "AUTH":
             self.auth = {
@@ -381,10 +381,10 @@ class _Conversation:
     def receive(self) -> None:
         self.flush()
         if not self.inbox:
-            self.inbox = self.read_some()
+            self.inbox += self.read_some()
         self.answer("body", b"")
         # A message may be empty: its final dot may directly follow the command's CRLF.
-        self.inbox = b"\r\n" + self.inbox
+        self.inbox[:0] = b"\r\n"
         stuffed = self.read_until(b"\r\n.\r\n") + b"\r\n"
         self.body = stuffed.replace(b"\r\n..", b"\r\n.")[2:]
         good = b"250 2.0.0 queued\r\n" if self.recipients else b"554 5.5.1 no recipients\r\n"

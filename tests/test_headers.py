@@ -29,7 +29,7 @@ def test_a_header_name_is_printable_ascii_without_colon(name: str) -> None:
     "value", ["", "a\nb", "a\rb", "a\tb", "a\0", "a\x7f", "a\x9f", "a\u2029", "a\ud800", "x" * 2001]
 )
 def test_a_header_value_is_one_short_line_of_text(value: str) -> None:
-    with pytest.raises(ValueError, match="X-A: expected"):
+    with pytest.raises(ValueError, match="expected a header X-A"):
         headers.check_header("X-A", value)
 
 
@@ -45,7 +45,7 @@ def test_a_header_value_is_one_short_line_of_text(value: str) -> None:
 def test_a_header_of_urls_or_ids_is_never_encoded_so_it_must_be_plain(
     name: str, value: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"{name}: expected ASCII"):
+    with pytest.raises(ValueError, match=f"expected a header {name} of ASCII"):
         headers.check_header(name, value)
 
 

@@ -99,6 +99,7 @@ def test_every_cell_of_a_row_that_stands_alone_is_styled() -> None:
     [
         ('<p class="b{% if x %} a{% endif %}">', "margin: 0"),
         ('<p class="b a-{{ x }}">', "margin: 0"),
+        ('<p class="b {{ x }}a{{ x }}">', "margin: 0"),
         ('<p class="b" {% if x %}class="a"{% else %}class="a"{% endif %}>', "margin: 0"),
         ('<p class="{% for x in y %}a {% endfor %}b">', "margin: 0"),
     ],
@@ -147,16 +148,10 @@ PIECES = [
     *('<p class="m">', "<td class='m'>", "<tr class=m>", "<table>", "</table>", "</p>", "</td>"),
     *('<p {% if x %}class="m"{% endif %}>', '<a class="m" title="{{ "<" }}">', "<br class='m'/>"),
     *('<p class="m" style="{{ x }}">', "<li class='m' style='{# > #}top:0'>", "{# <p> #}", "<!--"),
-    *("-->", "{% raw %}<p class='m'>{{ {% endraw %}", "{%- if x -%}", "{%+ else %}", "{% endif %}"),
-    *("{{- x -}}", "{% for y in x %}", "{% endfor %}", "\n", "  ", "<", "&amp;", "ü", "<script>"),
-    *(
-        "</script>",
-        "<![if mso]>",
-        "<![endif]>",
-        "{% raw -%}  ",
-        "{%- endraw %}",
-        "<svg class='m'/>",
-    ),
+    *("-->", "{% raw %}<p class='m'>{{ {% endraw %}", "{% raw -%}  <p class=m>\n{%- endraw %}"),
+    *("{%- if x -%} <p class='m'>\n{%+ else %}<td class=m>{% endif %}", "{{- x -}}", "{{ '>' }}"),
+    *("{% for y in x -%} <tr><td class='m'>{% endfor %}", "\n", "  ", "<", "&amp;", "ü"),
+    *("<script>", "</script>", "<![if mso]>", "<![endif]>", "<svg class='m'/>", "<title>"),
 ]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from mailer.plaintext import from_html
 
-LONG = "https://example.com/" + "a-b/" * 40
+LONG = "https://example.com/" + "ab-cd/" * 40
 
 
 @pytest.mark.parametrize(

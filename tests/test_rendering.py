@@ -185,6 +185,13 @@ def test_an_unknown_filter_is_found_without_rendering(tmp_path: Path) -> None:
         renderer(tmp_path).render("note", {})
 
 
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "note", subject_txt="s", body_txt="t")
+    (tmp_path / "note" / "body.txt").write_bytes("ü".encode("latin-1"))
+    with pytest.raises(RenderError, match=r"body\.txt: cannot be read: .*utf-8"):
+        renderer(tmp_path).render("note", {})
+
+
 def test_a_missing_include_names_who_asked_for_what(tmp_path: Path) -> None:
     write(tmp_path / "note", subject_txt="s", body_txt='\n{% include "_gone.txt" %}')
     subject = renderer(tmp_path)

@@ -36,6 +36,11 @@ class Process:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._popen.poll()
+
     def received(self) -> int:
         """Return how many ``send_email`` tasks the worker has received."""
         return len(re.findall(r"Task mailer\.send_email\[[^]]+\] received", self.output))

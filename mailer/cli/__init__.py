@@ -53,14 +53,14 @@ class _Commands(click.Group):
 
 @contextmanager
 def _errors_in_one_line(ctx: click.Context) -> Iterator[None]:
-    """End with ``mailer: ...`` for every error that somebody foresaw; others keep their traceback."""
+    """End with ``mailer: ...`` for errors that somebody foresaw; others keep their traceback."""
     try:
         yield
     except NoArgsIsHelpError:
         raise
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else ctx.command_path
-        _say(f"{error.format_message()} (see '{path} --help')")
+        _say(f"{error.format_message().rstrip('.')} (see '{path} --help')")
         ctx.exit(error.exit_code)
     except click.ClickException as error:
         _say(error.format_message())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass  # noqa: F401
 import json
 import shutil
 import sys
@@ -16,5 +15,94 @@ Cell = str | int | None
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
-_GAP = "  "
+_GAP = 2
 _NARROWEST = 8
+
+
+def print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], *, whole: int = 0) -> None:
+    """Print aligned columns, numbers to the right.
+
+    On a terminal, the widest columns are cut to its width; the first ``whole`` ones never.
+    """
+    lines = [list(headers), *([_shown(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    if sys.stdout.isatty():
+        _fit(widths, shutil.get_terminal_size().columns, whole)
+    numbers = [
+        bool(rows) and all(cell is None or isinstance(cell, int) for cell in column)
+        for column in zip(*rows, strict=True)
+    ] or [False] * len(headers)
+    for line in lines:
+        cells = [
+            cut(text, width).rjust(width) if number else cut(text, width).ljust(width)
+            for text, width, number in zip(line, widths, numbers, strict=True)
+        ]
+        click.echo((" " * _GAP).join(cells).rstrip())
+
+
+def print_fields(fields: Sequence[tuple[str, str | None]]) -> None:
+    """Print names and values under one another, less those that have none."""
+    present = [(name, value) for name, value in fields if value]
+    width = max(len(name) for name, _ in present)
+    for name, value in present:
+        click.echo(f"{name:<{width}}{' ' * _GAP}{printable(value)}")
+
+
+def printable(text: str) -> str:
+    """Replace control characters: what a server or a caller says must not steer the terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def local(instant: datetime) -> str:
+    """Return an instant in the local time zone, which `--since` and its like read back."""
+    return f"{instant.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def zone() -> str:
+    """Return the name of the local time zone."""
+    return datetime.now().astimezone().tzname() or "local time"
+
+
+def seconds_since(instant: datetime) -> float:
+    # For the eye only: what is due is decided by the database's clock.
+    return (datetime.now(UTC) - instant).total_seconds()
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in one unit, as a person would say it: ``45 s``, ``12 min``, ``3 h``."""
+    for unit, size, up_to in (("s", 1, 90), ("min", 60, 5_400), ("h", 3_600, 172_800)):
+        if seconds < up_to:
+            return f"{max(0, round(seconds / size))} {unit}"
+    return f"{round(seconds / 86_400)} days"
+
+
+def deliveries(number: int) -> str:
+    return f"{number} {'delivery' if number == 1 else 'deliveries'}"
+
+
+def _shown(cell: Cell) -> str:
+    return "" if cell is None else printable(str(cell))
+
+
+def _fit(widths: list[int], room: int, whole: int) -> None:
+    room -= _GAP * (len(widths) - 1)
+    flexible = range(whole, len(widths))
+    while sum(widths) > room:
+        widest = max(flexible, key=lambda column: widths[column])
+        if widths[widest] <= _NARROWEST:
+            return
+        widths[widest] -= 1
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"expected a JSON value, got {type(value).__name__}")

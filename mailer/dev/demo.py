@@ -67,6 +67,8 @@ class Demo:
             status, answer = _post(self._app + path, body)
             answered = time.monotonic()
             self._show_answer(status, answer, answered - began)
+            if not status.startswith("2"):
+                return self._fail(f"{path} was not accepted, so no email follows.")
             message = self._arrival(body["email"])
         except (OSError, http.client.HTTPException, ValueError) as error:
             return self._fail(f"{path}: {error}")

@@ -43,18 +43,15 @@ def run(
     def show_off(ports: Ports, state: StateDirectory, stopping: threading.Event) -> bool:
         took = f"Ready after {time.monotonic() - began:.1f} s"
         terminal.lines([f"  {terminal.style(took, 'bold')}", ""])
-        worked = True
-        if demo and ports.inbox is not None:
-            worked = Demo(
-                app=f"http://{HOST}:{ports.web}",
-                inbox=f"http://{HOST}:{ports.inbox}",
-                terminal=terminal,
-                stopping=stopping,
-                worker_log=state.logs / "worker.log",
-            ).run()
-        if not exit_after_demo:
-            _show_addresses(terminal, ports, state)
-        return worked
+        if not demo or ports.inbox is None:
+            return True
+        return Demo(
+            app=f"http://{HOST}:{ports.web}",
+            inbox=f"http://{HOST}:{ports.inbox}",
+            terminal=terminal,
+            stopping=stopping,
+            worker_log=state.logs / "worker.log",
+        ).run()
 
     try:
         state = StateDirectory(directory)
@@ -73,6 +70,7 @@ def run(
             return supervisor.run(
                 lambda stopping: show_off(ports, state, stopping),
                 prepare=lambda: migrate(settings["FLASK_MAILER_DATABASE_URL"]),
+                farewell=lambda: _show_addresses(terminal, ports, state),
                 end_after_job=exit_after_demo,
             )
     except MailerError as error:

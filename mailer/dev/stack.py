@@ -106,7 +106,7 @@ def development_services(ports: Ports, state: StateDirectory) -> list[Service]:
                 ready=lambda log: is_up(redis, log),
                 shown=f"{HOST}:{redis}",
                 stage=0,
-                budget=0.5,
+                budget=0.4,
                 # It warns about the kernel's memory settings at every start.
                 alarms=False,
             )
@@ -138,7 +138,7 @@ def development_services(ports: Ports, state: StateDirectory) -> list[Service]:
             after=needed,
             stage=2,
             # Idle, Celery takes 2 to 3 to end.
-            budget=3.0,
+            budget=2.9,
         ),
         Service(
             name="beat",
@@ -148,6 +148,7 @@ def development_services(ports: Ports, state: StateDirectory) -> list[Service]:
             after=("worker", "web"),
             awaited=False,
             stage=3,
+            budget=1.2,
         ),
         Service(
             name="web",
@@ -160,5 +161,6 @@ def development_services(ports: Ports, state: StateDirectory) -> list[Service]:
             shown=f"http://{HOST}:{ports.web}",
             after=needed,
             stage=3,
+            budget=1.2,
         ),
     ]

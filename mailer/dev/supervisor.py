@@ -61,20 +61,25 @@ class Supervisor:
         self._failed = False
 
     def run(
-        self, job: Job, *, prepare: Callable[[], None] | None = None, end_after_job: bool = False
+        self,
+        job: Job,
+        *,
+        prepare: Callable[[], None],
+        farewell: Callable[[], None],
+        end_after_job: bool = False,
     ) -> int:
         """Run until a signal, a failure or, with ``end_after_job``, the end of ``job``.
 
-        ``prepare`` runs while the services that wait for nothing are starting, before the others.
+        ``prepare`` runs while the services that wait for nothing are starting, before the others;
+        ``farewell`` once the job is done and everything stays up.
         Returns the exit code: 0 if nothing failed and the job, as far as it was wanted, worked.
         """
         with self._signals_counted():
             try:
                 self._start_those_ready()
-                if prepare is not None:
-                    prepare()
+                prepare()
                 self._prepared = True
-                self._supervise(job, end_after_job=end_after_job)
+                self._supervise(job, None if end_after_job else farewell)
             except MailerError as error:
                 self._failed = True
                 self._terminal.line(self._terminal.style(f"  {error}", "red"))
@@ -98,8 +103,10 @@ class Supervisor:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _supervise(self, job: Job, *, end_after_job: bool) -> None:
+    def _supervise(self, job: Job, farewell: Callable[[], None] | None) -> None:
+        taken_leave = False
         while not self._interrupts and not self._failed:
+            job_done = self._job_worked is not None
             self._start_those_ready()
             for child in self._children:
                 self._look_after(child)
@@ -111,8 +118,11 @@ class Supervisor:
             ):
                 self._job = threading.Thread(target=self._do, args=(job,), daemon=True)
                 self._job.start()
-            if end_after_job and self._job_worked is not None:
+            if job_done and farewell is None:
                 return
+            if job_done and farewell is not None and not taken_leave:
+                taken_leave = True
+                farewell()
             time.sleep(_TICK_SECONDS)
 
     def _do(self, job: Job) -> None:
@@ -141,12 +151,13 @@ class Supervisor:
         # First, so that a service that was up for a moment is not one that never was.
         child.has_been_up = child.has_been_up or child.up_at is not None
         # Good news can wait until the job has said what it has to say.
-        quiet = self._job is None or not self._job.is_alive()
+        quiet = self._job is None or self._job_worked is not None
         if child.up_at is not None and not child.announced and quiet:
             child.announced = True
             took = self._terminal.style(f"{child.seconds_to_up:5.1f} s", "dim")
             mark = self._terminal.style("✓", "green")
-            self._terminal.line(f"  {mark} {name:<{self._width}} {took}  {child.service.shown}")
+            text = f"  {mark} {name:<{self._width}} {took}  {child.service.shown}"
+            self._terminal.line(text.rstrip())
         if (end := child.death()) is not None:
             self._show_logs()
             self._died(child, end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from typing import TextIO
@@ -26,7 +27,6 @@ class Terminal:
         self._stream = stream
         self._colour = colour
         self._lock = threading.Lock()
-        self._gone = False
 
     def style(self, text: str, *styles: str) -> str:
         """Return ``text`` in the given styles (bold, dim, red, green, yellow, cyan)."""
@@ -45,10 +45,11 @@ class Terminal:
         encoding = self._stream.encoding or "utf-8"
         text = text.encode(encoding, errors="replace").decode(encoding)
         with self._lock:
-            if self._gone:
-                return
             try:
                 self._stream.write(text)
                 self._stream.flush()
-            except (OSError, ValueError):
-                self._gone = True
+            except OSError:
+                # From now on into the void, also what Python still holds back until it exits.
+                void = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(void, self._stream.fileno())
+                os.close(void)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_ENHANCED = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?=[ \r]|$)")
+_ENHANCED = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
 _LONGEST = 500
 
 
@@ -18,15 +18,14 @@ class Reply(NamedTuple):
     def read(self) -> tuple[str | None, str]:
         """Return the enhanced status code (RFC 2034), if any, and the words as one clean line."""
         enhanced = None
-        words = []
-        for line in self.text.split(b"\n"):
+        words = ""
+        for line in self.text.splitlines():
             status = _ENHANCED.match(line)
-            if status is None or int(status[1]) != self.code // 100:
-                words.append(line)
-            else:
+            if status is not None and int(status[1]) == self.code // 100:
                 enhanced = status[0].decode()
-                words.append(line[status.end() + 1 :])
-        return enhanced, one_line(b" ".join(words).decode("utf-8", "replace"))
+                line = line[status.end() :]  # noqa: PLW2901 - the rest of the line is meant
+            words += " " + line.decode("utf-8", "replace")
+        return enhanced, one_line(words)
 
 
 def one_line(text: str) -> str:

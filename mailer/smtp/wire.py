@@ -18,6 +18,7 @@ Observer = Callable[[str, str], None]
 _LARGEST_REPLY = 65_536
 _TLS_RECORD = 16_384
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\n]*)|\r?)\n")
+_ONE_LINE = re.compile(rb"([2-5][0-9][0-9])(?: ([^\n]*)|\r?)\n")
 
 
 class Broken(Exception):
@@ -80,34 +81,41 @@ class Wire:
 
     def hear(self, stage: str, seconds: float) -> Reply:
         """Return the next reply, read within so many seconds however slowly the server drips."""
+        line = _ONE_LINE.match(self._inbox, self._read_to)
+        if line is None:
+            reply = self._wait_for_reply(stage, seconds)
+        else:
+            code, text = line.groups(b"")
+            reply = Reply(int(code), text)
+            self._read_to = line.end()
+        for secret in self.secrets:
+            reply = Reply(reply.code, reply.text.replace(secret, b"***"))
+        if self._observe is not None:
+            words = reply.text.decode("utf-8", "replace")
+            self._observe("server", one_line(f"{reply.code} {words}"))
+        return reply
+
+    def _wait_for_reply(self, stage: str, seconds: float) -> Reply:
+        deadline = monotonic() + seconds
         lines: list[bytes] = []
         size = 0
-        deadline = None
         while True:
             line = _LINE.match(self._inbox, self._read_to)
             if line is not None:
                 self._read_to = line.end()
-                lines.append(line[3] or b"")
-                if line[2] != b"-":
-                    break
+                code, mark, text = line.groups(b"")
+                lines.append(text)
+                if mark != b"-":
+                    return Reply(int(code), b"\n".join(lines))
                 size += len(line[0])
             elif self._inbox.find(b"\n", self._read_to) >= 0:
                 words = self._inbox[self._read_to : self._read_to + 80].decode("latin-1")
                 raise Broken(stage, f"not an SMTP reply: {one_line(words)!r}")
-            elif deadline is None:
-                deadline = monotonic() + seconds
-                self._fill(stage, seconds)
             else:
-                self._fill(stage, deadline - monotonic())
+                self._fill(stage, seconds)
+                seconds = deadline - monotonic()
             if size + len(self._inbox) - self._read_to > _LARGEST_REPLY:
                 raise Broken(stage, "not an SMTP reply: too long")
-        text = lines[0] if len(lines) == 1 else b"\n".join(lines)
-        for secret in self.secrets:
-            text = text.replace(secret, b"***")
-        reply = Reply(int(line[1]), text)
-        if self._observe is not None:
-            self._observe("server", one_line(f"{reply.code} {text.decode('utf-8', 'replace')}"))
-        return reply
 
     def write(self, stage: str, data: bytes, seconds: float, *, shown: str = "") -> None:
         """Send all of it within so many seconds."""

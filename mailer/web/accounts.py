@@ -167,7 +167,8 @@ def request_reset() -> Response:
         "Check your inbox",
         "If the address has an account, we have sent it a link to choose a new password.",
         page_text=Markup(
-            "If <strong>{}</strong> has an account, we have sent it a link to choose a new password."
+            "If <strong>{}</strong> has an account, we have sent it a link to choose a new "
+            "password."
         ).format(email),
         sign="mail",
         status=202,

@@ -15,11 +15,15 @@ JSON = "application/json"
 
 log = logging.getLogger(__name__)
 
-_EXPLANATIONS = {
-    404: "There is no page at this address.",
-    405: "This address cannot be used in this way.",
-    413: "That was more than this page takes.",
-    500: "Something went wrong on our side. It has been recorded.",
+# Title and text for people; an empty text means that whoever raised the error has described it.
+_WORDS = {
+    400: ("That did not work", ""),
+    404: ("Page not found", "There is no page at this address."),
+    405: ("That did not work", "This address cannot be used in this way."),
+    413: ("Too much at once", "That was more than this page takes."),
+    415: ("That did not work", ""),
+    429: ("Please wait a little", ""),
+    500: ("Something went wrong", "That was our fault. It has been recorded."),
 }
 
 
@@ -79,8 +83,8 @@ def refusal(
 def _http_error(error: HTTPException) -> Response | HTTPException:
     if error.response is not None or error.code is None or error.code < 400:
         return error
-    text = _EXPLANATIONS.get(error.code) or error.description or error.name
-    answer = refusal(error.name, text, status=error.code)
+    title, text = _WORDS.get(error.code, (error.name, ""))
+    answer = refusal(title, text or error.description or error.name, status=error.code)
     # Allow of a 405, Retry-After of a 429.
     for name, value in error.get_headers():
         if name != "Content-Type":

@@ -123,7 +123,10 @@ def check(address: str) -> None:
     limits: Limits = current_app.extensions["mailer_limits"]
     wait = limits.hit(address=address, client=request.remote_addr)
     if wait is not None:
-        raise TooManyRequests(retry_after=wait)
+        minutes = math.ceil(wait / 60)
+        raise TooManyRequests(
+            f"Too many emails were asked for. Please try again in {minutes} min.", retry_after=wait
+        )
 
 
 def client_network(client: str | None) -> str:

@@ -53,7 +53,7 @@ while True:
 """
 
 DRIVER = """
-import contextlib, json, os, pathlib, sys
+import contextlib, json, os, pathlib, sys, time
 from mailer.dev.guardian import Guardian
 from mailer.dev.services import PREPARED, Service, says
 from mailer.dev.supervisor import Supervisor
@@ -76,6 +76,11 @@ services = [
 ]
 def job(stopping):
     print("job", flush=True)
+    if options["job"] == "takes a while":
+        while not list(here.glob("beat.*.pid")) or "up" not in (here / "beat.log").read_text():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        return True
     return options["job"] == "works" or not stopping.wait(60)
 with contextlib.closing(Guardian()) as guardian:
     (here / f"guardian.{guardian.process.pid}.pid").touch()
@@ -84,6 +89,7 @@ with contextlib.closing(Guardian()) as guardian:
         environment=os.environ, verbose=options["verbose"], backoff=(0.05, 0.05),
     )
     code = supervisor.run(job, prepare=lambda: print("prepared", flush=True),
+                          farewell=lambda: print("farewell", flush=True),
                           end_after_job=options["end_after_job"])
 sys.exit(code)
 """
@@ -194,8 +200,15 @@ def test_the_job_does_not_wait_for_a_service_that_is_not_awaited(
     start: Callable[..., Run],
 ) -> None:
     run = start(moods={"beat": "mute"}, not_awaited=["beat"])
-    run.wait_until_up()
+    run.wait_for(lambda: "farewell" in run.output)
     assert "✓ beat" not in run.output
+
+
+def test_the_farewell_is_the_last_word_once_everything_is_up(start: Callable[..., Run]) -> None:
+    run = start(not_awaited=["beat"], job="takes a while")
+    run.wait_until_up()
+    run.wait_for(lambda: "farewell" in run.output)
+    assert run.output.index("job") < run.output.index("✓ beat") < run.output.index("farewell")
 
 
 def test_a_service_deaf_to_term_is_killed_with_its_group(start: Callable[..., Run]) -> None:

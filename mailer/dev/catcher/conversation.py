@@ -18,6 +18,7 @@ from mailer.dev.catcher.handler import HOSTNAME, Handler
 MAX_MESSAGE_BYTES = 2**25
 _LINE_LIMIT = 998  # RFC 5321, section 4.5.3.1.6, without the line break
 _END = b"\r\n.\r\n"
+_GROUPED = frozenset({"mail", "rcpt", "rset"})
 
 # The addresses nearly everybody has. aiosmtpd's own parser takes 15 times as long.
 _USUAL_ADDRESS = re.compile(
@@ -55,6 +56,8 @@ class Conversation(SMTP):
             loop=loop,
         )
         self._live = live
+        self._verb = ""
+        self._held = b""
         self._smtp_methods = {
             verb: self._counted(verb.lower(), method) for verb, method in self._smtp_methods.items()
         }
@@ -64,6 +67,7 @@ class Conversation(SMTP):
 
         async def run(arg: str | None) -> None:
             counts[verb] += 1
+            self._verb = verb
             await method(arg)
 
         return run
@@ -90,10 +94,22 @@ class Conversation(SMTP):
                 self._close()
 
     async def push(self, status: AnyStr) -> None:
-        """Close after a 421, as RFC 5321 (section 3.8) says."""
-        await super().push(status)
-        if status[:3] in {"421", b"421"}:
+        """Answer grouped commands together (RFC 2920), and close after a 421 (RFC 5321, 3.8)."""
+        reply = status.encode() if isinstance(status, str) else status
+        last = reply.startswith(b"421")
+        if self._verb in _GROUPED and not last and b"\n" in self._reader._buffer:
+            self._held += reply + b"\r\n"
+            return
+        reply, self._held = self._held + reply, b""
+        await super().push(reply)
+        if last:
             self._close()
+
+    def flush(self) -> None:
+        """Send the replies that wait for others to go with."""
+        if self._held:
+            self._writer.write(self._held)
+            self._held = b""
 
     async def check_auth_needed(self, caller_method: str) -> bool:
         """Want a login where there are credentials, also over a plain connection."""
@@ -129,7 +145,7 @@ class Conversation(SMTP):
         body = await self._read_body()
         if body is None:
             reply = "552 5.3.4 Error: message too big"
-        elif any(len(line) > _LINE_LIMIT for line in body.split(b"\r\n")):
+        elif max(map(len, body.split(b"\r\n"))) > _LINE_LIMIT:
             reply = "500 5.6.0 Error: line longer than 998 bytes"
         else:
             envelope.original_content = envelope.content = body

@@ -127,9 +127,10 @@ class Handler:
 
 async def _carry_out(rule: Rule, server: Conversation) -> str:
     """Return the rule's reply; hanging and dropping never return."""
-    if rule.do == "drop":
-        server.abort()
     if rule.do in {"drop", "hang"}:
+        server.flush()
+        if rule.do == "drop":
+            server.abort()
         await _for_ever()
     return rule.reply()
 

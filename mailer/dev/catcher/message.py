@@ -15,8 +15,9 @@ from email.errors import HeaderParseError
 from email.header import decode_header
 from email.message import Message
 from email.utils import getaddresses
-from functools import cached_property
+from functools import cached_property, lru_cache
 from html import unescape
+from typing import NamedTuple
 
 from mailer.content import Address
 
@@ -89,27 +90,17 @@ class CaughtMessage:
     @property
     def text(self) -> str:
         """The plain text body; empty if there is none."""
-        return self._bodies[0]
+        return self._content.text
 
     @property
     def html(self) -> str:
         """The HTML body as sent; empty if there is none. Not safe to show as it is."""
-        return self._bodies[1]
+        return self._content.html
 
-    @cached_property
+    @property
     def attachments(self) -> list[Part]:
         """Every part that is not a body, inline images included."""
-        files = [part for part in _leaves(self._parsed) if not _is_body(part)]
-        return [
-            Part(
-                index=index,
-                filename=_filename(part, index),
-                content_type=part.get_content_type(),
-                content_id=_decode_words(part.get("Content-ID", "")).strip().strip("<>") or None,
-                data=_payload(part),
-            )
-            for index, part in enumerate(files)
-        ]
+        return self._content.files
 
     @cached_property
     def snippet(self) -> str:
@@ -121,6 +112,11 @@ class CaughtMessage:
         """The raw bytes as text, whatever they are."""
         return self.raw.decode("utf-8", "replace")
 
+    @cached_property
+    def has_files(self) -> bool:
+        """Whether anything is attached, other than what its HTML shows."""
+        return any(part.content_id is None for part in self.attachments)
+
     def mentions(self, words: str) -> bool:
         """Say whether every one of the (lower-case) words is in subject, addresses or text."""
         return all(word in self._searchable for word in words.split())
@@ -130,7 +126,7 @@ class CaughtMessage:
         seen = (self.subject, self.header("From"), self.header("To"), self.header("Cc"))
         return "\n".join((*seen, *self.recipients, self._readable)).lower()
 
-    @cached_property
+    @property
     def _readable(self) -> str:
         text = self.text or _without_markup(self.html[:_READ_CHARACTERS])
         return " ".join(text[:_READ_CHARACTERS].split())
@@ -142,23 +138,40 @@ class CaughtMessage:
         return [(name, _as_text(value)) for name, value in parsed.raw_items()]
 
     @property
-    def _parsed(self) -> Message:
-        return email.message_from_bytes(self.raw)
-
-    @cached_property
-    def _bodies(self) -> tuple[str, str]:
-        found = {"text/plain": "", "text/html": ""}
-        for part in _leaves(self._parsed):
-            kind = part.get_content_type()
-            if _is_body(part) and not found[kind]:
-                found[kind] = _decode(_payload(part), part.get_content_charset("utf-8"))
-        return found["text/plain"], found["text/html"]
+    def _content(self) -> _Content:
+        return _read(self.raw)
 
     def _addresses(self, name: str) -> list[Address]:
         # Split before decoding: an encoded display name may hold a comma or an address.
         values = [value for found, value in self._raw_headers if found.lower() == name.lower()]
         pairs = getaddresses(values)
         return [Address(_decode_words(shown), address) for shown, address in pairs if address]
+
+
+class _Content(NamedTuple):
+    text: str
+    html: str
+    files: list[Part]
+
+
+# A page asks for several of a message's parts at once. Keeping what was read of every message
+# would take more memory than the messages.
+@lru_cache(maxsize=16)
+def _read(raw: bytes) -> _Content:
+    try:
+        leaves = list(_leaves(email.message_from_bytes(raw)))
+    except RecursionError:
+        # Parts nested a thousand deep: no mail program would show them either.
+        return _Content(raw.decode("utf-8", "replace"), "", [])
+    bodies = {"text/plain": "", "text/html": ""}
+    files: list[Part] = []
+    for leaf in leaves:
+        kind = leaf.get_content_type()
+        if not _is_body(leaf):
+            files.append(_part(leaf, len(files)))
+        elif not bodies[kind]:
+            bodies[kind] = _decode(_payload(leaf), leaf.get_content_charset("utf-8"))
+    return _Content(bodies["text/plain"], bodies["text/html"], files)
 
 
 def _without_markup(html: str) -> str:
@@ -218,6 +231,16 @@ def _decode_words(value: object) -> str:
             for chunk, charset in chunks
         )
     return _CONTROL.sub("", decoded.replace("\n", " ").replace("\r", "")).strip()
+
+
+def _part(leaf: Message, index: int) -> Part:
+    return Part(
+        index=index,
+        filename=_filename(leaf, index),
+        content_type=leaf.get_content_type(),
+        content_id=_decode_words(leaf.get("Content-ID", "")).strip().strip("<>") or None,
+        data=_payload(leaf),
+    )
 
 
 def _filename(part: Message, index: int) -> str:

@@ -1,0 +1,42 @@
+"""Which deliveries: the filters that `list`, `retry` and `cancel` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ..config import LANES
+from ..ledger import queries
+from . import parameters
+
+_OPTIONS = (
+    click.option(
+        "--state",
+        "status",
+        type=click.Choice(queries.STATES),
+        metavar="STATE",
+        help=f"{', '.join(queries.STATES)}; the last two are queued as well.",
+    ),
+    click.option("--template", metavar="NAME", help="Template of the email."),
+    click.option("--recipient", type=parameters.address, metavar="ADDRESS", help="Whom it is for."),
+    click.option("--code", type=int, metavar="NUMBER", help="SMTP code of the last attempt: 451."),
+    click.option("--lane", type=click.Choice(LANES), help="Queue of the delivery."),
+    click.option(
+        "--since",
+        type=parameters.past,
+        metavar="TIME",
+        help="Accepted at or after: 2026-11-24T09:30, or 10m, 2h, 3d ago.",
+    ),
+    click.option(
+        "--until", type=parameters.past, metavar="TIME", help="Accepted before; like --since."
+    ),
+)
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options to a command, which gets them named like the fields of `Filters`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

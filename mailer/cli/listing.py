@@ -1,0 +1,94 @@
+"""``mailer list``"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from flask.cli import with_appcontext
+
+from ..ledger import Filters
+from ..state import current
+from . import output
+from .filters import filter_options
+
+# Enough of an id to hold its instant of 48 bits and 12 random ones; all 36 characters if not.
+_ID_LENGTHS = (18, 23, 36)
+
+
+@click.command("list")
+@filter_options
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
+)
+@output.json_option
+@with_appcontext
+def list_deliveries(limit: int, as_json: bool, **conditions: Any) -> None:
+    """List deliveries, newest first.
+
+    The id is the email's, shortened: `show`, `retry` and `cancel` take the beginning of one.
+
+    \b
+      mailer list --state failed --since 2h
+      mailer list --recipient ann@example.com
+      mailer list --code 550 --json
+    """
+    found = current().ledger.list(Filters(**conditions), limit + 1)
+    rows, more = found[:limit], len(found) > limit
+    if as_json:
+        output.print_json({"deliveries": [as_document(row) for row in rows], "more": more})
+    elif rows:
+        print_deliveries(rows)
+        if more:
+            click.echo(f"(the newest {limit}; --limit shows more)")
+    else:
+        click.echo("no deliveries")
+
+
+def print_deliveries(rows: Sequence[Any]) -> None:
+    """Print rows of `Ledger.list` as a table."""
+    length = _id_length({row.email_id for row in rows})
+    output.print_table(
+        ("ID", "STATE", f"ACCEPTED ({output.zone()})", "RECIPIENT", "TEMPLATE", "LAST ATTEMPT"),
+        [
+            (
+                row.email_id[:length],
+                row.state,
+                output.local(row.created_at),
+                row.recipient,
+                row.template,
+                said(row.code, row.enhanced, row.reason),
+            )
+            for row in rows
+        ],
+        whole=3,
+    )
+
+
+def said(code: int | None, enhanced: str | None, words: str | None) -> str:
+    """Return what a server said, or our words in its stead, as one text."""
+    return " ".join(str(part) for part in (code, enhanced, words) if part)
+
+
+def as_document(row: Any) -> dict[str, Any]:
+    return {
+        "email_id": row.email_id,
+        "delivery_id": row.delivery_id,
+        "recipient": row.recipient,
+        "template": row.template,
+        "lane": row.lane,
+        "state": row.state,
+        "attempts": row.attempts,
+        "accepted_at": row.created_at,
+        "due_at": row.due_at,
+        "updated_at": row.updated_at,
+        "stage": row.stage,
+        "code": row.code,
+        "enhanced": row.enhanced,
+        "reason": row.reason,
+    }
+
+
+def _id_length(ids: set[str]) -> int:
+    return next(length for length in _ID_LENGTHS if len({one[:length] for one in ids}) == len(ids))

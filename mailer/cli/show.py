@@ -1,0 +1,202 @@
+"""``mailer show``: one email, everything that happened to it, and what happens next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+from flask.cli import with_appcontext
+
+from ..ledger import queries
+from ..ledger.queries import History
+from ..models import Status
+from ..state import State, current
+from . import output
+from .listing import said
+
+
+@click.command(short_help="Show an email, and what happens next.")
+@click.argument("email_id", metavar="ID")
+@output.json_option
+@with_appcontext
+@click.pass_context
+def show(ctx: click.Context, email_id: str, as_json: bool) -> None:
+    """Show an email, each recipient with every attempt, and what happens next.
+
+    ID is an email's id, or the beginning of one. Values of the context are never shown.
+
+    \b
+      mailer show 0193a5b2-1c3d-7abc
+    """
+    state = current()
+    history = state.ledger.show(whole_id(state, email_id))
+    commands = ctx.parent.command_path if ctx.parent else "mailer"
+    if as_json:
+        output.print_json(_document(history, commands))
+    else:
+        _print(history, commands)
+
+
+def whole_id(state: State, prefix: str) -> str:
+    """Return the email id that begins with ``prefix``. Raises NotFound."""
+    with state.database.read() as connection:
+        return queries.find_email(connection, prefix.strip().lower())
+
+
+def _print(history: History, commands: str) -> None:
+    email = history.email
+    addresses = {
+        field: ", ".join(f"{name} <{address}>" if name else address for name, address in pairs)
+        for field, pairs in email.addresses.items()
+    }
+    age = output.duration(output.seconds_since(email.created_at))
+    output.print_fields(
+        [
+            ("email", email.id),
+            ("template", email.template),
+            ("locale", email.locale),
+            ("subject", email.subject),
+            ("from", addresses["from"]),
+            ("to", addresses["to"]),
+            ("cc", addresses["cc"]),
+            ("reply to", addresses["reply_to"]),
+            ("accepted", f"{_instant(email.created_at)}, {age} ago"),
+            ("expires", email.expires_at and _instant(email.expires_at)),
+            ("lane", email.lane),
+            ("on unknown", email.on_unknown),
+            ("context", _context(email)),
+            ("tags", ", ".join(f"{name}={value}" for name, value in email.tags.items())),
+            ("key", email.idempotency_key),
+        ]
+    )
+    for delivery in history.deliveries:
+        tried = f"attempt {delivery.attempts} of {delivery.attempts_allowed}"
+        click.echo(
+            f"\n{output.printable(delivery.recipient)}: {delivery.state}"
+            + (f", {tried}" if delivery.attempts else "")
+        )
+        for at, event in _events(history, delivery.id):
+            click.echo(f"  {output.local(at)}  {output.printable(event)}")
+        click.echo(f"  {what_happens_next(delivery, email, commands)}")
+
+
+def _events(history: History, delivery_id: int) -> list[tuple[datetime, str]]:
+    """Return attempts and what people did, in order of time."""
+    events = [
+        (one.ended_at, f"attempt {one.number}: {_ending(one)}")
+        for one in history.attempts[delivery_id]
+    ]
+    events += [
+        (
+            entry.at,
+            f"{entry.action} by {entry.actor}" + (f": {entry.detail}" if entry.detail else ""),
+        )
+        for entry in history.audit[delivery_id]
+    ]
+    return sorted(events)
+
+
+def _ending(attempt: Any) -> str:
+    at = f" at {attempt.stage}" if attempt.stage else ""
+    words = said(attempt.code, attempt.enhanced, attempt.words)
+    return f"{attempt.outcome}{at}" + (f": {words}" if words else "")
+
+
+def _context(email: Any) -> str | None:
+    if email.template is None:
+        return None
+    if email.context is None:
+        return "erased: every copy was sent"
+    names = ", ".join(sorted(email.context))
+    return f"{names} (values are not shown)" if names else "empty"
+
+
+def what_happens_next(delivery: Any, email: Any, commands: str) -> str:
+    """Return a sentence on what happens to a delivery next, and when."""
+    retry = f"`{commands} retry {email.id}`"
+    match delivery.state:
+        case "deferred":
+            number = f"attempt {delivery.attempts + 1} of {delivery.attempts_allowed}"
+            words = f"It is tried again {_ahead(delivery.due_at)}: {number}{_limit(delivery)}."
+        case "scheduled":
+            words = f"It is sent {_ahead(delivery.due_at)}{_limit(delivery)}."
+        case Status.QUEUED:
+            waited = output.duration(output.seconds_since(delivery.due_at))
+            words = f"The next free worker sends it, due for {waited}{_limit(delivery)}."
+        case Status.SENDING:
+            holds = email.on_unknown == "hold"
+            then = "waits for a person, as unknown" if holds else "is queued again"
+            when = _ahead(delivery.lease_until)
+            words = f"A worker is sending it; if its outcome is not known {when}, it {then}."
+        case Status.SENT:
+            words = "Nothing more happens: the server has it."
+        case Status.UNKNOWN:
+            words = (
+                "Nothing happens by itself: the server may have it. "
+                f"{retry} sends it, perhaps for the second time."
+            )
+        case _:
+            words = f"Nothing happens by itself: {retry} sends it, with fresh attempts."
+    return words
+
+
+def _ahead(instant: datetime) -> str:
+    seconds = -output.seconds_since(instant)
+    return f"at {output.local(instant)}, in {output.duration(seconds)}"
+
+
+def _limit(delivery: Any) -> str:
+    if delivery.expires_at is None:
+        return ""
+    return f", unless it is later than {output.local(delivery.expires_at)} by then"
+
+
+def _instant(instant: datetime) -> str:
+    return f"{output.local(instant)} {output.zone()}"
+
+
+def _document(history: History, commands: str) -> dict[str, Any]:
+    email = history.email
+    return {
+        "id": email.id,
+        "template": email.template,
+        "locale": email.locale,
+        "subject": email.subject,
+        "lane": email.lane,
+        **{
+            field: [{"name": name, "email": address} for name, address in pairs]
+            for field, pairs in email.addresses.items()
+        },
+        "accepted_at": email.created_at,
+        "expires_at": email.expires_at,
+        "on_unknown": email.on_unknown,
+        "context_names": None if email.context is None else sorted(email.context),
+        "tags": email.tags,
+        "idempotency_key": email.idempotency_key,
+        "deliveries": list(_delivery_documents(history, commands)),
+    }
+
+
+def _delivery_documents(history: History, commands: str) -> Iterator[dict[str, Any]]:
+    for one in history.deliveries:
+        columns = ("recipient", "state", "attempts_allowed", "due_at", "expires_at", "lease_until")
+        said_last = ("updated_at", "stage", "code", "enhanced", "reason")
+        of_attempt = ("number", "ended_at", "outcome", "status", "transport")
+        yield {
+            "delivery_id": one.id,
+            **{name: getattr(one, name) for name in (*columns, *said_last)},
+            "attempts": [
+                {
+                    name: getattr(attempt, name)
+                    for name in (*of_attempt, "stage", "code", "enhanced", "words")
+                }
+                for attempt in history.attempts[one.id]
+            ],
+            "audit": [
+                {name: getattr(entry, name) for name in ("at", "actor", "action", "detail")}
+                for entry in history.audit[one.id]
+            ],
+            "next": what_happens_next(one, history.email, commands),
+        }

@@ -1,0 +1,140 @@
+"""``mailer retry`` and ``mailer cancel``: say how many and which, then do it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+from flask.cli import with_appcontext
+
+from .. import dispatcher
+from ..ledger import Filters, queries
+from ..ledger.operations import Changed
+from ..models import RETRYABLE, Status
+from ..state import State, current
+from . import output
+from .filters import filter_options
+from .listing import as_document, print_deliveries
+from .show import whole_id
+
+_SHOWN = 20
+
+Verb = Callable[..., list[Changed]]
+
+
+def _steering_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        with_appcontext,
+        output.json_option,
+        click.option("--yes", "-y", is_flag=True, help="Don't ask."),
+        click.option("--dry-run", is_flag=True, help="Only say which deliveries it would be."),
+        filter_options,
+        click.argument("email_ids", metavar="[ID]...", nargs=-1),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(short_help="Send deliveries that failed again.")
+@_steering_options
+def retry(**options: Any) -> None:
+    """Send failed, unknown, expired, cancelled or suppressed deliveries again.
+
+    They get fresh attempts and keep their Message-ID. ID is an email's id or the beginning of
+    one; with filters, too, a delivery must match both. Asks first when it is about more than one.
+
+    \b
+      mailer retry 0193a5b2-1c3d-7abc
+      mailer retry --state failed --code 550 --since 2h --dry-run
+    """
+    _steer(dispatcher.retry, RETRYABLE, "retry", "retried", **options)
+
+
+@click.command(short_help="Cancel deliveries that are still queued.")
+@_steering_options
+def cancel(**options: Any) -> None:
+    """Cancel deliveries that are still queued; those being sent are past recall.
+
+    ID is an email's id or the beginning of one; with filters, too, a delivery must match both.
+    Asks first when it is about more than one.
+
+    \b
+      mailer cancel 0193a5b2-1c3d-7abc
+      mailer cancel --template newsletter --lane bulk
+    """
+    _steer(dispatcher.cancel, frozenset({Status.QUEUED}), "cancel", "cancelled", **options)
+
+
+def _steer(
+    verb: Verb,
+    statuses: frozenset[Status],
+    name: str,
+    done: str,
+    *,
+    email_ids: Sequence[str],
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    **conditions: Any,
+) -> None:
+    if not email_ids and all(value is None for value in conditions.values()):
+        raise click.UsageError("expected an id or a filter, so that it is not about everything")
+    state = current()
+    ids = dict.fromkeys(whole_id(state, one) for one in email_ids) or [None]
+    chosen = [Filters(email_id=one, statuses=statuses, **conditions) for one in ids]
+    found = _matching(state, chosen)
+    if not as_json and found:
+        click.echo(f"{output.deliveries(len(found))} to {name}:")
+        _print_some(found)
+    if dry_run:
+        if as_json:
+            output.print_json({done: [as_document(row) for row in found], "dry_run": True})
+        elif not found:
+            click.echo(f"nothing to {name}")
+        return
+    if len(found) > 1 and not yes and sys.stdin.isatty():
+        question = f"{name.capitalize()} these {output.deliveries(len(found))}?"
+        click.confirm(question, abort=True, err=True)
+    changed = [one for filters in chosen for one in verb(filters, actor=actor())]
+    if as_json:
+        output.print_json({done: [one._asdict() for one in changed], "dry_run": False})
+    elif changed:
+        emails = len({one.email_id for one in changed})
+        of = f" of {emails} emails" if emails > 1 else ""
+        click.echo(f"{done} {output.deliveries(len(changed))}{of}")
+    else:
+        _print_nothing_changed(state, chosen, statuses)
+
+
+def actor() -> str:
+    """Return who is at the keyboard, for the audit."""
+    try:
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:  # a container may run as a user that it has no name for
+        return f"cli:{os.getuid()}"
+
+
+def _matching(state: State, chosen: Sequence[Filters]) -> list[Any]:
+    with state.database.read() as connection:
+        return [row for filters in chosen for row in queries.listing(connection, filters, None)]
+
+
+def _print_some(rows: Sequence[Any]) -> None:
+    print_deliveries(rows[:_SHOWN])
+    if len(rows) > _SHOWN:
+        click.echo(f"... and {len(rows) - _SHOWN} more")
+
+
+def _print_nothing_changed(
+    state: State, chosen: Sequence[Filters], statuses: frozenset[Status]
+) -> None:
+    *most, last = sorted(statuses)
+    wanted = f"{', '.join(most)} or {last}" if most else last
+    click.echo(f"nothing changed: nothing that matches is {wanted}")
+    named = [Filters(email_id=one.email_id) for one in chosen if one.email_id]
+    if rows := _matching(state, named):
+        _print_some(rows)

@@ -1,0 +1,140 @@
+"""Celery inside Flask, as Flask's guide has it, and the worker's conduct."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, shared_task
+from celery.result import AsyncResult
+from flask import Flask, current_app
+
+from mailer import Mailer, celery_init_app
+from mailer.celery_app import DEFAULTS
+from mailer.tasks import send_email
+
+from .conftest import AppFactory
+from .worker import CHECKOUT, Process, environment, wait_until, worker
+
+
+@shared_task(ignore_result=False)
+def name_of_current_app() -> str:
+    return current_app.name
+
+
+def eager(name: str) -> Flask:
+    app = Flask(name)
+    app.config["CELERY"] = {"broker_url": "memory://", "task_always_eager": True}
+    return app
+
+
+def test_a_task_runs_under_the_context_of_its_app() -> None:
+    celery_app = celery_init_app(eager("shop"))
+    assert celery_app.tasks[name_of_current_app.name].delay().get() == "shop"
+
+
+def test_an_eager_task_keeps_the_context_of_the_request_that_called_it() -> None:
+    app = eager("shop")
+    celery_app = celery_init_app(app)
+    with app.app_context() as context:
+        from flask import g
+
+        g.seen = "before"
+
+        @celery_app.task
+        def look() -> str:
+            return str(g.seen)
+
+        assert look.delay().get() == "before"
+        assert context.app is app
+
+
+def test_two_apps_in_one_process_run_their_own_tasks() -> None:
+    one, two = (celery_init_app(eager(name)) for name in ("one", "two"))
+    task = name_of_current_app.name
+    assert one.tasks[task].delay().get() == "one"
+    assert two.tasks[task].delay().get() == "two"
+    assert one.tasks[task].delay().get() == "one"
+
+
+def test_the_last_app_is_celerys_default_and_in_the_apps_extensions() -> None:
+    from celery import current_app as current_celery_app
+
+    app = eager("shop")
+    celery_app = celery_init_app(app)
+    assert app.extensions["celery"] is celery_app
+    assert current_celery_app.tasks is celery_app.tasks
+
+
+def test_the_apps_celery_settings_win_over_the_safe_defaults() -> None:
+    app = eager("shop")
+    app.config["CELERY"] |= {
+        "worker_prefetch_multiplier": 4,
+        "broker_transport_options": {"visibility_timeout": 7200},
+    }
+    conf = celery_init_app(app).conf
+    assert conf.worker_prefetch_multiplier == 4
+    assert conf.broker_transport_options == {
+        "visibility_timeout": 7200,
+        "queue_order_strategy": "priority",
+    }
+    assert conf.task_ignore_result is DEFAULTS["task_ignore_result"] is True
+    assert conf.accept_content == ["json"]
+
+
+def test_an_apps_own_celery_gets_the_lanes_and_keeps_its_queues_and_schedule() -> None:
+    app = Flask("shop")
+    own = Celery("shop", broker="memory://")
+    own.conf.beat_schedule = {"tidy": {"task": "shop.tidy", "schedule": 60}}
+    app.extensions["celery"] = own
+    Mailer(app)
+    assert app.extensions["celery"] is own
+    assert [queue.name for queue in own.conf.task_queues] == [
+        "mailer.critical", "celery", "mailer.default", "mailer.bulk",
+    ]  # fmt: skip
+    assert set(own.conf.beat_schedule) == {"tidy", "mailer.sweep"}
+
+
+def test_send_email_leaves_ignore_result_at_its_default() -> None:
+    source = (CHECKOUT / "mailer" / "tasks.py").read_text()
+    assert "ignore_result" not in source
+    celery_app = celery_init_app(eager("shop"))
+    assert celery_app.tasks[send_email.name].ignore_result is True  # from task_ignore_result
+
+
+def test_results_are_stored_only_for_a_task_that_opts_in(
+    make_app: AppFactory, settings: dict[str, Any], redis_url: str, tmp_path: Path
+) -> None:
+    import redis
+
+    stack = {**settings, "CELERY": {"broker_url": redis_url, "imports": ["tests.test_celery_app"]}}
+    celery_app = make_app(**stack).extensions["celery"]
+    with worker(stack, tmp_path / "worker.log", "--concurrency", "1"):
+        ignored: AsyncResult = celery_app.tasks[send_email.name].delay("no such id")
+        opted_in: AsyncResult = celery_app.tasks[name_of_current_app.name].delay()
+        assert opted_in.get(timeout=10) == "mailer"
+        # Both went to the same worker in order, so the first one has ended, too.
+        assert ignored.state == "PENDING"
+        with redis.Redis.from_url(redis_url) as client:
+            assert client.keys("celery-task-meta-*") == [f"celery-task-meta-{opted_in.id}".encode()]
+
+
+def test_a_worker_refuses_to_start_on_an_unmigrated_ledger(
+    settings: dict[str, Any], redis_url: str, tmp_path: Path
+) -> None:
+    stack = {**settings, "CELERY": {"broker_url": redis_url}}
+    command = [sys.executable, "-m", "celery", "-A", "make_celery", "worker"]
+    process = Process(command, environment(stack), tmp_path / "worker.log")
+    wait_until(lambda: process.exit_code is not None, 20, lambda: process.output)
+    assert process.exit_code == 1
+    assert "run `mailer db upgrade`" in process.output
+
+
+def test_a_wrong_setting_stops_a_worker_in_one_line(tmp_path: Path) -> None:
+    stack = {"SECRET_KEY": "x" * 20, "MAIL_PORT": "smtp"}
+    command = [sys.executable, "-m", "celery", "-A", "make_celery", "worker"]
+    process = Process(command, environment(stack), tmp_path / "worker.log")
+    wait_until(lambda: process.exit_code is not None, 20, lambda: process.output)
+    assert process.exit_code != 0
+    assert "MAIL_PORT: expected a whole number from 1 to 65535, got 'smtp'" in process.output

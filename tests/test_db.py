@@ -1,0 +1,109 @@
+"""Engine, transactions, clock, migrations."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from mailer.db import VERSION_TABLE, Database, now
+from mailer.errors import LedgerUnavailable, NotMigrated
+from mailer.models import Base, Email
+
+
+def test_the_migrations_make_just_what_the_models_say(database: Database) -> None:
+    with database.read() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
+        )
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_upgrading_twice_changes_nothing(database: Database) -> None:
+    assert database.upgrade() == database.upgrade()
+    database.check_migrated()
+
+
+def test_the_clock_is_the_databases_and_runs_in_seconds(database: Database) -> None:
+    with database.read() as connection:
+        first: float = connection.execute(sa.select(now())).scalar_one()
+    assert abs(first - time.time()) < 5
+    with database.read() as connection:
+        assert connection.execute(sa.select(now())).scalar_one() >= first
+
+
+def test_an_unmigrated_ledger_says_what_to_run(database_url: str) -> None:
+    from mailer.config import database_url as typed
+
+    fresh = Database(typed(database_url))
+    with pytest.raises(NotMigrated, match="mailer db upgrade"):
+        fresh.check_migrated()
+    with pytest.raises(NotMigrated, match="mailer db upgrade"), fresh.begin() as connection:
+        connection.execute(sa.select(Email.id))
+    fresh.close()
+
+
+def test_a_password_in_the_url_is_in_no_message(tmp_path: Path) -> None:
+    database = Database("postgresql+psycopg://mailer:hunter2@127.0.0.1:1/mailer")
+    with pytest.raises(LedgerUnavailable) as caught:
+        database.check_migrated()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_locked_sqlite_is_unavailable_after_the_busy_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailer.db.BUSY_SECONDS", 0.2)
+    url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
+    database, other = Database(url), Database(url)
+    database.upgrade()
+    with other.begin():
+        started = time.monotonic()
+        with pytest.raises(LedgerUnavailable, match="locked"), database.begin():
+            pass
+        assert time.monotonic() - started < 3
+        with database.read() as connection:  # readers never wait for a writer
+            connection.execute(sa.select(Email.id))
+    database.close()
+    other.close()
+
+
+def test_writers_at_once_wait_for_each_other_and_none_fails(database: Database) -> None:
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(20):
+                with database.begin() as connection:
+                    connection.execute(sa.select(Email.id).limit(1)).all()
+                    connection.execute(sa.update(Email).values(locale="de"))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_sqlite_syncs_each_commit_unless_told_otherwise(tmp_path: Path) -> None:
+    for word, number in (("FULL", 2), ("NORMAL", 1)):
+        database = Database(f"sqlite:///{tmp_path / word}", sqlite_synchronous=word)
+        with database.read() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == number
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        database.close()
+
+
+def test_the_claims_indexes_leave_out_what_is_finished(database: Database) -> None:
+    with database.read() as connection:
+        indexes = sa.inspect(connection).get_indexes("mailer_deliveries")
+    partial = {index["name"] for index in indexes if index["dialect_options"]}
+    assert {"ix_mailer_deliveries_due", "ix_mailer_deliveries_leased"} <= partial

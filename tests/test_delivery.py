@@ -1,0 +1,382 @@
+"""Drain: what each outcome makes of a delivery, and what happens around it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask_mail import email_dispatched
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailer import Attachment, Filters, dispatch, signals
+from mailer.delivery import backoff, drain, transition
+from mailer.dev.catcher import Catcher
+from mailer.ledger import Claimed
+from mailer.models import Status
+from mailer.outcome import Kind, Outcome
+from mailer.state import State, of
+
+from .conftest import AppFactory
+
+
+class Row:
+    """The columns of an email that a transition looks at."""
+
+    id = "an id"
+
+    def __init__(self, on_unknown: str) -> None:
+        self.on_unknown = on_unknown
+
+
+def claimed(attempt: int = 1, allowed: int = 3, on_unknown: str = "resend") -> Claimed:
+    row: Any = Row(on_unknown)
+    return Claimed(1, row, "ada@example.com", attempt, allowed, 0)
+
+
+TRANSITIONS = [
+    (Kind.SENT, claimed(), Status.SENT, 0, True),
+    (Kind.REFUSED, claimed(), Status.FAILED, 0, True),
+    (Kind.UNRENDERABLE, claimed(), Status.FAILED, 0, True),
+    (Kind.UNWANTED, claimed(), Status.CANCELLED, 0, True),
+    (Kind.DEFERRED, claimed(1), Status.QUEUED, 30, True),
+    (Kind.DEFERRED, claimed(2), Status.QUEUED, 60, True),
+    (Kind.DEFERRED, claimed(3), Status.FAILED, 0, True),
+    (Kind.AMBIGUOUS, claimed(1), Status.QUEUED, 30, True),
+    (Kind.AMBIGUOUS, claimed(3), Status.UNKNOWN, 0, True),
+    (Kind.AMBIGUOUS, claimed(1, on_unknown="hold"), Status.UNKNOWN, 0, True),
+    (Kind.UNAVAILABLE, claimed(3), Status.QUEUED, 30, False),
+    (Kind.NOT_STARTED, claimed(3), Status.QUEUED, 0, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "status", "delay", "charged"),
+    TRANSITIONS,
+    ids=[f"{kind}-{one.attempt}-{one.email.on_unknown}" for kind, one, *_ in TRANSITIONS],
+)
+def test_each_outcome_has_its_transition(
+    kind: Kind, one: Claimed, status: Status, delay: float, charged: bool
+) -> None:
+    settled = transition(one, Outcome(kind), base=30, cap=14_400, random=lambda: 1.0)
+    assert (settled.status, settled.delay, settled.charged) == (status, delay, charged)
+
+
+def test_every_kind_of_outcome_is_in_that_table() -> None:
+    assert {kind for kind, *_ in TRANSITIONS} == set(Kind)
+
+
+@given(st.integers(1, 60), st.floats(0, 1))
+def test_the_wait_doubles_up_to_the_cap_and_varies_by_half(attempt: int, random: float) -> None:
+    full = min(14_400, 30 * 2 ** (attempt - 1))
+    assert full / 2 <= backoff(attempt, random=lambda: random) <= full
+
+
+def delivery(app: Flask) -> Any:
+    (row,) = of(app).ledger.list(Filters(), 10)
+    return row
+
+
+def send(**more: Any) -> Any:
+    return dispatch(None, to="ada@example.com", subject="Hello", text="Hello Ada", **more)
+
+
+def test_a_550_fails_after_one_attempt_with_code_and_words(app: Flask, catcher: Catcher) -> None:
+    catcher.script("rcpt", "550 5.1.1 No such user here")
+    with app.app_context():
+        email = send()
+    row = delivery(app)
+    assert (row.status, row.attempts, row.stage) == ("failed", 1, "rcpt")
+    assert (row.code, row.enhanced, row.reason) == (550, "5.1.1", "No such user here")
+    history = of(app).ledger.show(email.id)
+    assert len(history.attempts[row.delivery_id]) == 1
+
+
+def test_a_451_is_deferred_and_then_sent_with_the_same_message_id_and_date(
+    app: Flask, catcher: Catcher
+) -> None:
+    catcher.script("dot", "451 4.3.0 Try again later", times=1)
+    with app.app_context():
+        email = send()
+    # No wait between attempts in this test, so the drain itself came round to the second one.
+    row = delivery(app)
+    assert (row.status, row.attempts) == ("sent", 2)
+    first, second = of(app).ledger.show(email.id).attempts[row.delivery_id]
+    assert (first.code, first.status, first.words) == (451, "queued", "Try again later")
+    assert (second.code, second.status) == (250, "sent")
+    (message,) = catcher.messages()
+    assert f"Message-ID: <{email.id}@acme.example>".encode() in message.raw
+
+
+def test_the_message_is_equal_on_attempts_one_and_two(app: Flask, catcher: Catcher) -> None:
+    catcher.script("dot", "drop", stored=True, times=1)
+    with app.app_context():
+        send()
+    first, second = catcher.messages()
+    assert first.raw == second.raw
+    assert b"\r\nMessage-ID: <" in first.raw
+    assert b"\r\nDate: " in first.raw
+    assert delivery(app).status == "sent"
+
+
+def test_of_three_recipients_one_is_refused_and_the_others_mailed_once(
+    app: Flask, catcher: Catcher
+) -> None:
+    catcher.script("rcpt", "550 5.1.1 unknown", address="bob@*")
+    with app.app_context():
+        dispatch(
+            None,
+            to=["ada@example.com", "bob@example.com"],
+            bcc="eve@example.com",
+            subject="Hello",
+            text="all",
+        )
+    rows = {row.recipient: row.status for row in of(app).ledger.list(Filters(), 10)}
+    assert rows == {
+        "ada@example.com": "sent",
+        "bob@example.com": "failed",
+        "eve@example.com": "sent",
+    }
+    assert sorted(message.recipients[0] for message in catcher.messages()) == [
+        "ada@example.com",
+        "eve@example.com",
+    ]
+    for message in catcher.messages():
+        assert b"eve@" not in message.raw
+
+
+def test_a_server_that_is_down_defers_without_charging_and_is_used_when_it_is_back(
+    app: Flask, catcher: Catcher
+) -> None:
+    catcher.stop()
+    with app.app_context():
+        email = send()
+    row = delivery(app)
+    assert (row.status, row.attempts, row.stage) == ("queued", 0, "connect")
+    assert "refused" in row.reason.lower()
+    catcher.start()
+    with app.app_context():
+        drain(of(app), "default")
+    assert delivery(app).status == "sent"
+    outcomes = [one.outcome for one in of(app).ledger.show(email.id).attempts[row.delivery_id]]
+    assert outcomes == ["unavailable", "sent"]
+
+
+def test_while_the_server_is_down_one_email_knocks_for_all(
+    make_app: AppFactory, catcher: Catcher
+) -> None:
+    app = make_app(
+        MAIL_PORT=catcher.smtp_port,
+        MAILER_BACKOFF_BASE_SECONDS=60,
+        CELERY={"broker_url": "memory://"},
+    )
+    catcher.stop()
+    with app.app_context():
+        for _ in range(5):
+            send()
+    state = of(app)
+    state.transport.failing = True  # as after a first failure
+    assert drain(state, "default") == 1
+    assert state.ledger.counts().due == {"default": 4}
+
+
+def test_a_broken_template_fails_its_own_email_with_file_line_and_reason(
+    make_app: AppFactory, catcher: Catcher, tmp_path: Any
+) -> None:
+    folder = tmp_path / "emails" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("Broken")
+    (folder / "body.html").write_text("<p>\n{{ person.name.upper() }}\n</p>")
+    app = make_app(MAIL_PORT=catcher.smtp_port, MAILER_TEMPLATES=str(tmp_path / "emails"))
+    with app.app_context():
+        dispatch("broken", to="ada@example.com", context={"person": {}})
+        send()
+    sent, failed = of(app).ledger.list(Filters(), 10)
+    assert sent.status == "sent"
+    assert (failed.status, failed.stage) == ("failed", "render")
+    assert "broken/body.html" in failed.reason
+    assert "line 2" in failed.reason
+    assert "name" in failed.reason
+
+
+def test_a_context_loader_that_says_none_cancels_and_mails_nothing(
+    app: Flask, catcher: Catcher
+) -> None:
+    of(app).loaders["welcome"] = lambda context: None
+    with app.app_context():
+        dispatch("welcome", to="ada@example.com", context={"user_id": 1})
+    assert delivery(app).status == "cancelled"
+    assert catcher.messages() == []
+
+
+def test_a_context_loader_that_raises_is_tried_again(app: Flask, catcher: Catcher) -> None:
+    answers: list[Any] = [RuntimeError("canary"), {"start_url": "https://a.example"}]
+
+    def load(context: dict[str, Any]) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    of(app).loaders["welcome"] = load
+    with app.app_context():
+        email = dispatch("welcome", to="ada@example.com", context={"user_id": 1})
+    row = delivery(app)
+    assert row.status == "sent"
+    first = of(app).ledger.show(email.id).attempts[row.delivery_id][0]
+    assert (first.outcome, first.words) == (
+        "deferred",
+        "the context loader of 'welcome' raised RuntimeError",
+    )
+
+
+def test_what_a_loader_loads_is_mailed_but_never_stored(app: Flask, catcher: Catcher) -> None:
+    of(app).loaders["welcome"] = lambda context: {"start_url": "https://a.example/canary-token"}
+    catcher.script("rcpt", "451 later", times=1)
+    with app.app_context():
+        dispatch("welcome", to="ada@example.com", context={"user_id": 1})
+    assert b"canary-token" in catcher.messages()[0].raw
+    path = of(app).database.url.database
+    assert path
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert "canary-token" not in "\n".join(connection.iterdump())
+
+
+def test_a_bug_in_the_middle_settles_what_was_sent_and_hands_the_rest_back(
+    make_app: AppFactory, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(MAIL_PORT=catcher.smtp_port, CELERY={"broker_url": "memory://"})
+    with app.app_context():
+        for _ in range(5):
+            send()
+    state = of(app)
+    send_all = state.transport.send
+
+    def fails_after_two(*args: Any, **kwargs: Any) -> Any:
+        for number, outcome in enumerate(send_all(*args, **kwargs)):
+            yield outcome
+            if number == 1:
+                raise RuntimeError("a bug")
+
+    monkeypatch.setattr(state.transport, "send", fails_after_two)
+    with pytest.raises(RuntimeError, match="a bug"):
+        drain(state, "default")
+    found = [row.status for row in reversed(state.ledger.list(Filters(), 10))]
+    assert found[:2] == ["sent", "sent"]
+    # One more was composed ahead, to travel with the second; its fate is left to the lease.
+    assert sorted(found[2:]) in (["queued"] * 3, ["queued", "queued", "sending"])
+
+
+def test_a_drain_whose_time_is_over_hands_back_what_it_has_not_started(
+    make_app: AppFactory, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(MAIL_PORT=catcher.smtp_port, CELERY={"broker_url": "memory://"})
+    with app.app_context():
+        for _ in range(3):
+            send()
+    state = of(app)
+    monkeypatch.setattr("mailer.delivery._deadline", lambda *args: 0.0)
+    monkeypatch.setitem(app.config, "MAILER_DRAIN_SECONDS", 0)
+    drain(state, "default")
+    rows = state.ledger.list(Filters(), 10)
+    assert [(row.status, row.attempts) for row in rows] == [("queued", 0)] * 3
+    assert catcher.messages() == []
+
+
+def test_attachments_and_headers_arrive(app: Flask, catcher: Catcher) -> None:
+    file = Attachment(filename="Rechnung März.pdf", data=b"%PDF", content_type="application/pdf")
+    with app.app_context():
+        send(attachments=[file], headers={"X-Order": "42"}, reply_to="Help <help@acme.example>")
+    from email import message_from_bytes, policy
+
+    message = message_from_bytes(catcher.messages()[0].raw, policy=policy.default)
+    (part,) = list(message.iter_attachments())
+    assert (part.get_filename(), part.get_content()) == ("Rechnung März.pdf", b"%PDF")
+    assert message["X-Order"] == "42"
+    assert message["Reply-To"] == "Help <help@acme.example>"
+
+
+def test_signals_tell_what_happened_and_a_receiver_that_raises_harms_nothing(
+    app: Flask, catcher: Catcher
+) -> None:
+    told: list[tuple[str, Any]] = []
+
+    def receive(name: str) -> Any:
+        def receiver(sender: Flask, **arguments: Any) -> None:
+            told.append((name, arguments["outcome"].code))
+            raise RuntimeError("a receiver's bug")
+
+        return receiver
+
+    receivers = {name: receive(name) for name in ("email_sent", "email_deferred", "email_failed")}
+    catcher.script("rcpt", "451 later", times=1)
+    catcher.script("rcpt", "550 no", address="bob@*")
+    try:
+        for name, receiver in receivers.items():
+            getattr(signals, name).connect(receiver, sender=app)
+        with app.app_context():
+            send()
+            dispatch(None, to="bob@example.com", subject="Hello", text="Hello Bob")
+    finally:
+        for name, receiver in receivers.items():
+            getattr(signals, name).disconnect(receiver, sender=app)
+    assert told == [("email_deferred", 451), ("email_sent", 250), ("email_failed", 550)]
+
+
+def test_flask_mails_email_dispatched_fires_in_the_worker_with_the_bytes_that_were_sent(
+    app: Flask, catcher: Catcher
+) -> None:
+    seen: list[Any] = []
+
+    def receiver(sender: Flask, message: Any) -> None:
+        seen.append((sender, message.subject, message.recipients, message.as_bytes()))
+
+    with email_dispatched.connected_to(receiver), app.app_context():
+        send()
+    assert seen == [(app, "Hello", ["ada@example.com"], catcher.messages()[0].raw)]
+
+
+def test_record_messages_and_testing_work_without_a_server(
+    make_app: AppFactory, catcher: Catcher
+) -> None:
+    catcher.stop()
+    app = make_app(TESTING=True, MAIL_PORT=catcher.smtp_port)
+    with app.app_context(), app.extensions["mail"].record_messages() as outbox:
+        send()
+    assert [message.subject for message in outbox] == ["Hello"]
+    assert delivery(app).status == "sent"
+
+
+def test_each_transition_is_one_log_line_with_ids_and_without_addresses(
+    app: Flask, catcher: Catcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    catcher.script("rcpt", "451 later", times=1)
+    with app.app_context():
+        email = dispatch("welcome", to="ada@example.com", context={"start_url": "https://canary"})
+    lines = [one.getMessage() for one in caplog.records if one.name == "mailer.delivery"]
+    assert len(lines) == 2
+    assert f"email={email.id} attempt=1 status=queued stage=rcpt code=451" in lines[0]
+    assert f"email={email.id} attempt=2 status=sent stage=dot code=250" in lines[1]
+    assert "ada@" not in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_emails_in_a_row_share_a_connection(app: Flask, catcher: Catcher) -> None:
+    with app.app_context():
+        for _ in range(5):
+            send()
+    assert len(catcher.messages()) == 5
+    assert catcher.counts["connections"] == 1
+
+
+def test_the_budget_of_one_email_ends_before_task_and_lease(app: Flask) -> None:
+    state: State = of(app)
+    from mailer.delivery import _deadline
+
+    assert _deadline(state, 1000, 1000) == 1000 + 300 - state.message_budget
+    assert _deadline(state, 1000, 600) == 600 + 600 - state.message_budget

@@ -1,0 +1,126 @@
+"""Doorbells: coalesced, silent failures, never slow."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+
+from mailer.dev.redis import EmbeddedRedis
+from mailer.doorbell import QUIET_SECONDS, Doorbell
+from mailer.state import of
+
+from .conftest import AppFactory
+
+
+@pytest.fixture
+def app(make_app: AppFactory, redis_url: str) -> Flask:
+    return make_app(CELERY={"broker_url": redis_url})
+
+
+@pytest.fixture
+def doorbell(app: Flask) -> Doorbell:
+    return of(app).doorbell
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as opened:
+        yield opened
+
+
+def published(client: redis.Redis, lane: str) -> list[str]:
+    """Return the arguments of the tasks that wait in a lane's queue."""
+    messages: Any = client.lrange(f"mailer.{lane}", 0, -1)
+    return [json.loads(message)["headers"]["argsrepr"] for message in messages]
+
+
+def test_a_ringing_bell_is_not_rung_again(doorbell: Doorbell, client: redis.Redis) -> None:
+    assert doorbell.ring("default", "one") is True
+    assert doorbell.ring("default", "two") is False
+    assert published(client, "default") == ["('one',)"]
+
+
+def test_an_answered_bell_rings_anew(doorbell: Doorbell, client: redis.Redis) -> None:
+    doorbell.ring("default", "one")
+    doorbell.answer("default")
+    assert doorbell.ring("default", "two") is True
+    assert len(published(client, "default")) == 2
+
+
+def test_lanes_have_bells_of_their_own(doorbell: Doorbell, client: redis.Redis) -> None:
+    assert doorbell.ring("default", "one") is True
+    assert doorbell.ring("critical", "two") is True
+    assert published(client, "critical") == ["('two',)"]
+
+
+def test_a_bell_that_nobody_answers_is_forgotten(doorbell: Doorbell, client: redis.Redis) -> None:
+    doorbell.ring("default", "one")
+    remaining: Any = client.pttl("mailer:bell:default")
+    assert 0 < remaining <= 10_000
+
+
+def test_the_task_carries_its_time_limit(doorbell: Doorbell, client: redis.Redis) -> None:
+    doorbell.ring("default", "one")
+    message: Any = client.lindex("mailer.default", 0)
+    assert json.loads(message)["headers"]["timelimit"] == [300, None]
+
+
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+def test_a_redis_that_does_not_answer_costs_little_once_and_then_nothing(
+    fault: str, make_app: AppFactory, tmp_path: Path
+) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        doorbell = of(make_app(CELERY={"broker_url": server.url})).doorbell
+        assert doorbell.ring("default", "one") is True
+        getattr(server, fault)()
+        started = time.monotonic()
+        assert doorbell.ring("critical", "two") is False
+        assert time.monotonic() - started < 1
+        started = time.monotonic()
+        for _ in range(100):
+            assert doorbell.ring("bulk", "three") is False
+        assert time.monotonic() - started < 0.1
+        assert doorbell.failures == 1
+        if fault == "freeze":
+            server.thaw()
+
+
+def test_after_a_quiet_while_the_bell_is_tried_again(
+    make_app: AppFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        doorbell = of(make_app(CELERY={"broker_url": server.url})).doorbell
+        server.kill()
+        assert doorbell.ring("default", "one") is False
+        server.start()
+        assert doorbell.ring("default", "one") is False
+        later = time.monotonic() + QUIET_SECONDS + 1
+        monkeypatch.setattr("mailer.doorbell.time.monotonic", lambda: later)
+        assert doorbell.ring("default", "one") is True
+
+
+def test_a_forked_child_rings_over_connections_of_its_own(
+    doorbell: Doorbell, client: redis.Redis
+) -> None:
+    doorbell.ring("default", "parent")
+    if (child := os.fork()) == 0:
+        doorbell.answer("default")
+        os._exit(0 if doorbell.ring("default", "child") else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    doorbell.answer("default")
+    assert doorbell.ring("default", "parent again") is True
+    assert len(published(client, "default")) == 3
+
+
+def test_a_broker_that_is_no_redis_gets_a_task_for_every_ring(make_app: AppFactory) -> None:
+    app = make_app(CELERY={"broker_url": "memory://"})
+    assert of(app).redis_url is None
+    assert [of(app).doorbell.ring("default", str(n)) for n in range(3)] == [True, True, True]
