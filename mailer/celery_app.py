@@ -11,8 +11,8 @@ from celery.signals import worker_init, worker_process_shutdown
 from flask import Flask, current_app, has_app_context
 from kombu import Queue
 
-from .config import LANES
 from .errors import LedgerUnavailable, NotMigrated
+from .models import LANES
 from .state import serving
 
 log = logging.getLogger(__name__)

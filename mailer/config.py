@@ -19,8 +19,6 @@ from .errors import SettingError
 
 PREFIX = "FLASK_"
 
-LANES = ("critical", "default", "bulk")
-"""Queues with their own workers, the most urgent first."""
 
 Parser = Callable[[Any], Any]
 

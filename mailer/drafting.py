@@ -13,16 +13,15 @@ from hashlib import sha256
 from typing import Any
 
 from . import addresses, headers, parts
-from .config import LANES
 from .content import Address, Attachment
 from .errors import InvalidEmail, Problem, TemplateError
 from .ledger import Draft
+from .models import LANES, ON_UNKNOWN
 from .state import State
 from .template import EmailTemplate
 
 Mailbox = str | tuple[str, str]
 
-ON_UNKNOWN = ("resend", "hold")
 TAGS_MAX = 20
 KEY_MAX = 256
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")

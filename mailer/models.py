@@ -15,6 +15,13 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
 
+LANES = ("critical", "default", "bulk")
+"""Queues with their own workers, the most urgent first."""
+
+ON_UNKNOWN = ("resend", "hold")
+"""What to do when nobody knows whether an email arrived: send it again, or ask a person."""
+
+
 class Status(enum.StrEnum):
     """States of a delivery. The transitions are in docs/architecture.md."""
 

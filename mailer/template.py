@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import TemplateError
+from .models import LANES, ON_UNKNOWN
 
 DEFAULT_LOCALE = "en"
-LANES = ("critical", "default", "bulk")
-ON_UNKNOWN = ("resend", "hold")
 
 _FILE = re.compile(
     r"(?P<part>subject|body)(?:\.(?P<locale>[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*))?"

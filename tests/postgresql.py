@@ -37,14 +37,14 @@ def server(folder: Path) -> Iterator[str]:
         shutil.chown(folder, "nobody")
         user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
     data = folder / "data"
-    initdb = [bin / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"]
+    initdb = [str(bin / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync"]
     subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **user)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [bin / "postgres", "-D", data, "-h", "127.0.0.1", "-p", str(port), "-k", folder]
+    command = [str(bin / "postgres"), "-D", str(data), "-k", str(folder), "-p", str(port)]
     process = subprocess.Popen(
-        [*command, "-c", "fsync=off"],
+        [*command, "-h", "127.0.0.1", "-c", "fsync=off"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=folder,

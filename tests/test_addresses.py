@@ -153,7 +153,7 @@ def test_allowing_test_domains_allows_nothing_else(email: str) -> None:
         parse(email, allow_test_domains=True)
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(email=near_addresses | likely_addresses)
 @example("postmaster@example.com")
 @example("a@" + "b." * 124 + "com")
@@ -172,7 +172,7 @@ def test_the_fast_path_takes_the_usual_address() -> None:
     assert addresses._is_plain("anna.smith+news@mail-2.example.co.uk")
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(email=near_addresses | likely_addresses)
 def test_an_address_is_accepted_exactly_when_the_library_accepts_it(email: str) -> None:
     email = email.strip(" ")
@@ -188,7 +188,7 @@ def test_an_address_is_accepted_exactly_when_the_library_accepts_it(email: str) 
     assert got == expected
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(name=near_addresses, email=st.just("anna@example.com") | near_addresses)
 def test_what_is_accepted_holds_nothing_that_can_break_a_header(name: str, email: str) -> None:
     for value in (f"{name} <{email}>", f'"{name}" <{email}>', (name, email), name + email):

@@ -67,6 +67,7 @@ def test_a_good_message_passes() -> None:
         (b"bob@example.com", b"bob@example.com, eve@evil.example", "got 3 others"),
         (b"bob@example.com", b"bob@example.com (x)", "none that can be read"),
         (b"bob@example.com", b"bob@example.com,", "none that can be read"),
+        (b"bob@example.com", b"bob@example.com, ", "none that can be read"),
         (b"bob@example.com", b"friends: bob@example.com;", "none that can be read"),
         (b"bob@example.com", b"=?utf-8?q?x?=@example.com", "none that can be read"),
         (b"bob@example.com", "bob@exämple.com".encode(), "none that can be read"),
@@ -74,6 +75,7 @@ def test_a_good_message_passes() -> None:
         (b"bob@example.com", "b\u202eob@example.com".encode(), "none that can be read"),
         (b"bob@example.com", b"b\xffob@example.com", "To: expected UTF-8"),
         (b"TcO8bGxlciwgSi4=", b"TcO8bGxlciwgSi4", "none that can be read"),
+        (b"TcO8bGxlciwgSi4=", b"TcO8bGxlciwgSi4==", "none that can be read"),
         (b"TcO8bGxlciwgSi4=", b"/w==", "none that can be read"),
         (b"?= <j@", b"?=\r\n\t<j@", "none that can be read"),
     ],
@@ -88,6 +90,12 @@ def test_a_message_changed_on_the_way_is_stopped(old: bytes, new: bytes, words: 
 def test_a_message_without_head_is_stopped(message: bytes) -> None:
     with pytest.raises(MessageError, match="empty line after"):
         check(message)
+
+
+def test_only_to_may_hold_a_group() -> None:
+    message = GOOD.replace(b"X-A:", b"Cc: undisclosed-recipients:;\r\nX-A:")
+    with pytest.raises(MessageError, match="Cc: expected no addresses"):
+        check(message, headers=["From", "To", "Subject", "Cc", "X-A"])
 
 
 def test_an_unwanted_cc_or_reply_to_is_stopped() -> None:

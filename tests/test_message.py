@@ -329,6 +329,15 @@ def test_a_body_that_holds_the_boundary_does_not_end_the_part() -> None:
     assert body(html) == "<p>Hi\n"
 
 
+def test_the_boundary_depends_on_the_message_id_alone() -> None:
+    def boundary(text: str, message_id: str) -> str | None:
+        content = Content("Hello", text, text)
+        return modern(write(content=content, message_id=message_id)).get_boundary()
+
+    assert boundary("a", "1@acme.example") == boundary("b" * 9999, "1@acme.example")
+    assert boundary("a", "1@acme.example") != boundary("a", "2@acme.example")
+
+
 def test_the_boundaries_of_one_message_are_no_prefixes_of_each_other() -> None:
     image = Attachment(filename="a.png", data=PNG, content_type="image/png", content_id="a")
     file = Attachment(filename="b.bin", data=PNG)
@@ -405,6 +414,7 @@ def test_a_date_in_any_zone_is_the_same_instant() -> None:
         ({"sender": Address("", "")}, "From"),
         ({"sender": Address("Acme", "Acme, <a@b.example>")}, "From"),
         ({"content": Content("a\nb", "", None)}, "U\\+000A"),
+        ({"content": Content("a" * 999, "", None)}, "subject of at most 998"),
         ({"content": Content("Hello", "\ud800", None)}, "surrogates"),
         (
             {

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ..config import LANES
 from ..ledger import queries
+from ..models import LANES
 from . import parameters
 
 _OPTIONS = (

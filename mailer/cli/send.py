@@ -10,9 +10,9 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from ..config import LANES
 from ..content import Attachment
 from ..dispatcher import dispatch
+from ..models import LANES
 from . import output, parameters
 from .context import context_options
 

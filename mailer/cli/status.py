@@ -9,10 +9,9 @@ import redis
 from flask.cli import with_appcontext
 from kombu.utils.url import maybe_sanitize_url
 
-from ..config import LANES
 from ..errors import LedgerUnavailable
 from ..ledger.queries import Counts
-from ..models import Status
+from ..models import LANES, Status
 from ..state import State, current
 from . import output
 

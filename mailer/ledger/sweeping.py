@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..config import LANES
 from ..db import now
-from ..models import Attempt, AuditEntry, Delivery, Email, Status
+from ..models import LANES, Attempt, AuditEntry, Delivery, Email, Status
 
 CRASHES_ALLOWED = 3
 """Leases of one delivery that may run out in a row before it is taken for poison."""

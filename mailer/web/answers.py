@@ -80,11 +80,10 @@ def refusal(
     return answer
 
 
-def _http_error(error: HTTPException) -> Response | HTTPException:
-    if error.response is not None or error.code is None or error.code < 400:
-        return error
-    title, text = _WORDS.get(error.code, (error.name, ""))
-    answer = refusal(title, text or error.description or error.name, status=error.code)
+def _http_error(error: HTTPException) -> Response:
+    code = error.code or 500
+    title, text = _WORDS.get(code, (error.name, ""))
+    answer = refusal(title, text or error.description or error.name, status=code)
     # Allow of a 405, Retry-After of a 429.
     for name, value in error.get_headers():
         if name != "Content-Type":

@@ -21,9 +21,7 @@ from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 from redis import ConnectionPool
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 from werkzeug.exceptions import TooManyRequests
 
 from .. import state
@@ -144,12 +142,9 @@ def client_network(client: str | None) -> str:
 
 
 def _redis_storage(url: str) -> RedisStorage:
+    # Not a client from the URL: that would try three more times, each with its own timeouts.
     pool = ConnectionPool.from_url(
-        url,
-        socket_timeout=TIMEOUT_SECONDS,
-        socket_connect_timeout=TIMEOUT_SECONDS,
-        # Its default is three more tries, each with its own timeouts.
-        retry=Retry(NoBackoff(), 0),
+        url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS
     )
     return RedisStorage(url, connection_pool=pool, key_prefix="mailer:limits")
 

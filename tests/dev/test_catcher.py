@@ -315,8 +315,8 @@ def test_a_connection_can_be_dropped_at_a_stage(catcher: Catcher, stage: str) ->
 def test_a_message_can_be_stored_and_its_reply_be_lost(catcher: Catcher, do: str) -> None:
     catcher.script("dot", do, address="to@example.com", stored=True)
     with pytest.raises((OSError, smtplib.SMTPException)):
-        connect_and_send(catcher, timeout=0.3)
-    assert [message.raw for message in catcher.messages()] == [MESSAGE]
+        connect_and_send(catcher, timeout=1)
+    assert [message.raw for message in catcher.wait_for(1)] == [MESSAGE]
 
 
 def test_one_hanging_conversation_holds_up_no_other(catcher: Catcher) -> None:

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from mailer import create_app, delivery, state
-from mailer.config import LANES
+from mailer.models import LANES
 from mailer.models import Delivery, Email, User
 
 MakeApp = Callable[..., Flask]

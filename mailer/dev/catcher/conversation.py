@@ -97,13 +97,17 @@ class Conversation(SMTP):
         """Answer grouped commands together (RFC 2920), and close after a 421 (RFC 5321, 3.8)."""
         reply = status.encode() if isinstance(status, str) else status
         last = reply.startswith(b"421")
-        if self._verb in _GROUPED and not last and b"\n" in self._reader._buffer:
+        if self._verb in _GROUPED and not last and self._more_commands_wait():
             self._held += reply + b"\r\n"
             return
         reply, self._held = self._held + reply, b""
         await super().push(reply)
         if last:
             self._close()
+
+    def _more_commands_wait(self) -> bool:
+        # asyncio has no public way to look without reading; aiosmtpd reaches for it too.
+        return b"\n" in self._reader._buffer  # type: ignore[attr-defined]
 
     def flush(self) -> None:
         """Send the replies that wait for others to go with."""

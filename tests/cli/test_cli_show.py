@@ -1,0 +1,162 @@
+"""``mailer show``"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from mailer import dispatch
+from mailer.dev.catcher import Catcher
+from mailer.models import Email
+from mailer.state import of
+
+from .conftest import Run, change
+
+HELLO = ("send", "--subject", "Hello", "--text", "Hello.", "--to", "ann@example.com")
+
+
+def next_sentences(run: Run, email_id: str) -> Iterator[str]:
+    """The last line of each recipient's block."""
+    for block in run("show", email_id).stdout.split("\n\n")[1:]:
+        yield block.splitlines()[-1].strip()
+
+
+def test_show_tells_every_attempt_of_every_recipient(run: Run, catcher: Catcher) -> None:
+    catcher.script("rcpt", "550 5.1.1 no such user", address="bob@*")
+    email_id = run(*HELLO, "--to", "bob@example.com").stdout.strip()
+    run("retry", email_id)
+
+    output = run("show", email_id).stdout
+
+    head, ann, bob = output.split("\n\n")
+    assert re.search(rf"^email +{email_id}$", head, re.MULTILINE)
+    assert re.search(r"^to +ann@example.com, bob@example.com$", head, re.MULTILINE)
+    assert ann.startswith("ann@example.com: sent, attempt 1 of ")
+    assert re.search(r"  [-0-9]{10} [:0-9]{8}  attempt 1: sent at dot: 250 2.0.0 Caught", ann)
+    assert bob.startswith("bob@example.com: failed, attempt 2 of ")
+    events = [line[23:] for line in bob.splitlines()[1:-1]]
+    assert events[0] == "attempt 1: refused at rcpt: 550 5.1.1 no such user"
+    assert re.fullmatch(r"retried by cli:\S+", events[1])
+    assert events[2] == "attempt 2: refused at rcpt: 550 5.1.1 no such user"
+
+
+def test_the_document_has_what_the_page_has(run: Run) -> None:
+    email_id = run(*HELLO).stdout.strip()
+
+    document = json.loads(run("show", email_id, "--json").stdout)
+
+    assert document["id"] == email_id
+    assert document["from"] == [{"name": "Acme", "email": "hello@acme.example"}]
+    (delivery,) = document["deliveries"]
+    assert delivery["state"] == "sent"
+    assert delivery["next"] == "Nothing more happens: the server has it."
+    (attempt,) = delivery["attempts"]
+    assert (attempt["number"], attempt["outcome"], attempt["code"]) == (1, "sent", 250)
+
+
+def test_the_beginning_of_an_id_is_enough_if_it_is_the_only_one(run: Run) -> None:
+    email_id = run(*HELLO).stdout.strip()
+
+    assert email_id in run("show", email_id[:4]).stdout
+    assert email_id in run("show", email_id[:20].upper()).stdout
+
+    run(*HELLO)
+    result = run("show", email_id[:4])
+    assert result.exit_code == 1
+    assert (
+        result.stderr
+        == f"mailer: several emails begin with {email_id[:4]!r}: give more of the id\n"
+    )
+
+
+@pytest.mark.parametrize("wrong", ["", "fff", "ffffffff", "nonsense", "%", "0"])
+def test_an_id_of_no_email_is_not_found(run: Run, wrong: str) -> None:
+    run(*HELLO)
+
+    result = run("show", wrong)
+
+    assert result.exit_code == 1
+    assert result.stderr == f"mailer: there is no email {wrong!r}\n"
+
+
+def test_values_of_the_context_are_never_shown(run: Run, catcher: Catcher, app: Flask) -> None:
+    catcher.script("rcpt", "550 5.1.1 no such user")
+    email_id = run(
+        "send", "welcome", "--to", "ann@example.com", "--set", "start_url=canary"
+    ).stdout.strip()
+    with of(app).database.read() as connection:
+        assert connection.scalar(sa.select(Email.context)) == {"start_url": "canary"}
+
+    page, document = run("show", email_id).stdout, run("show", email_id, "--json").stdout
+
+    assert "start_url (values are not shown)" in page
+    assert json.loads(document)["context_names"] == ["start_url"]
+    assert "canary" not in page + document
+
+
+def test_what_is_deferred_says_when_it_is_tried_again(run: Run, catcher: Catcher) -> None:
+    catcher.script("rcpt", "451 4.7.1 greylisted")
+    email_id = run(*HELLO).stdout.strip()
+
+    (sentence,) = next_sentences(run, email_id)
+
+    assert re.fullmatch(
+        r"It is tried again at [-0-9]{10} [:0-9]{8}, in \d+ min: attempt 2 of 12\.", sentence
+    )
+
+
+def test_what_is_for_later_says_when_and_until_when(run: Run) -> None:
+    email_id = run(*HELLO, "--at", "2h", "--expires", "1d").stdout.strip()
+
+    (sentence,) = next_sentences(run, email_id)
+
+    when = r"[-0-9]{10} [:0-9]{8}"
+    assert re.fullmatch(
+        rf"It is sent at {when}, in 2 h, unless it is later than {when} by then\.", sentence
+    )
+
+
+@pytest.mark.parametrize(("hold", "then"), [("resend", "is queued again"), ("hold", "as unknown")])
+def test_what_is_being_sent_says_when_it_is_given_up(
+    run: Run, app: Flask, hold: str, then: str
+) -> None:
+    with app.app_context():
+        app.config["CELERY"]["task_always_eager"] = False
+        of(app).celery.conf.task_always_eager = False
+        email = dispatch(to="ann@example.com", subject="x", text="x", on_unknown=hold)
+    (sentence,) = next_sentences(run, email.id)
+    assert sentence.startswith("The next free worker sends it, due for 0 s")
+
+    assert of(app).ledger.claim("default", 1).deliveries
+    (sentence,) = next_sentences(run, email.id)
+
+    assert re.match(r"A worker is sending it; .* at .*, in 10 min, it ", sentence)
+    assert sentence.endswith(f"{then}.")
+
+
+@pytest.mark.parametrize("state", ["failed", "expired", "cancelled", "suppressed"])
+def test_what_is_final_says_how_to_send_it_again(run: Run, app: Flask, state: str) -> None:
+    email_id = run(*HELLO).stdout.strip()
+    change(app, status=state)
+
+    (sentence,) = next_sentences(run, email_id)
+
+    assert sentence == (
+        f"Nothing happens by itself: `mailer retry {email_id}` sends it, with fresh attempts."
+    )
+
+
+def test_what_is_unknown_warns_of_a_second_copy(run: Run, app: Flask, catcher: Catcher) -> None:
+    catcher.script("dot", "drop", stored=True)
+    with app.app_context():
+        email = dispatch(to="ann@example.com", subject="x", text="x", on_unknown="hold")
+
+    (sentence,) = next_sentences(run, email.id)
+
+    assert "the server may have it" in sentence
+    assert "perhaps for the second time" in sentence
