@@ -143,6 +143,8 @@ def test_what_is_not_one_mailbox_is_refused_with_the_value(value: Any) -> None:
 )
 def test_test_domains_pass_only_where_they_are_allowed(email: str) -> None:
     assert parse(email, allow_test_domains=True) == Address("", email)
+    local, domain = email.split("@")
+    assert parse(f"{local}@{domain.upper()}", allow_test_domains=True).email == email
     with pytest.raises(ValueError, match="expected one address"):
         parse(email)
 

@@ -20,12 +20,19 @@ CHECKOUT = Path(__file__).parent.parent
 class Process:
     """A running command whose output is kept."""
 
-    def __init__(self, command: list[str], environ: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environ: Mapping[str, str],
+        log: Path,
+        *,
+        folder: Path = CHECKOUT,
+    ) -> None:
         self.log = log
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 command,
-                cwd=CHECKOUT,
+                cwd=folder,
                 env={**os.environ, **environ},
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,109 @@
+"""``mailer status``"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from mailer.cli import group
+from mailer.dev.ports import free_port
+from mailer.state import of
+
+from ..conftest import AppFactory
+from .conftest import Run, change
+
+HELLO = ("send", "--subject", "Hello", "--text", "Hello.", "--to", "ann@example.com")
+
+
+def status(app: Flask, *options: str) -> Result:
+    return app.test_cli_runner().invoke(group, ["status", *options])
+
+
+def late(app: Flask, seconds: float) -> None:
+    change(app, status="queued", due_at=time.time() - seconds)
+
+
+def test_all_is_well_with_an_empty_ledger_and_a_redis(make_app: AppFactory, redis_url: str) -> None:
+    result = status(make_app(CELERY={"broker_url": redis_url}))
+
+    assert result.exit_code == 0
+    ledger, redis, _, head, *lanes = result.stdout.splitlines()
+    assert ledger.endswith("ledger.sqlite3: migrated")
+    assert redis == f"redis   {redis_url}: reachable"
+    assert head.split()[:4] == ["LANE", "QUEUED", "DUE", "SENDING"]
+    assert [line.split()[0] for line in lanes] == ["critical", "default", "bulk"]
+
+
+def test_status_counts_by_lane(run: Run, app: Flask) -> None:
+    run(*HELLO, "--to", "bob@example.com", "--lane", "bulk")
+    run(*HELLO, "--at", "2h")
+    change(app, status="failed", lane="critical")
+    run(*HELLO, "--at", "2h", "--to", "bob@example.com")
+
+    lanes = json.loads(run("status", "--json").stdout)["lanes"]
+
+    assert lanes["critical"]["failed"] == 3
+    assert (lanes["default"]["queued"], lanes["default"]["due"]) == (2, 0)
+    assert lanes["bulk"] == dict.fromkeys(lanes["bulk"], 0) | {"oldest_due_seconds": None}
+
+
+def test_an_unmigrated_database_is_not_well_and_says_what_to_run(
+    make_app: AppFactory, tmp_path: Path
+) -> None:
+    app = make_app()
+    (tmp_path / "ledger.sqlite3").unlink()
+
+    result = status(app)
+
+    assert result.exit_code == 1
+    assert "run `mailer db upgrade`" in result.stdout
+    assert "LANE" not in result.stdout
+
+
+def test_a_redis_that_is_away_is_not_well(make_app: AppFactory) -> None:
+    url = f"redis://:hunter2@127.0.0.1:{free_port()}/0"
+
+    result = status(make_app(CELERY={"broker_url": url}))
+
+    assert result.exit_code == 1
+    assert "not reachable: " in result.stdout
+    assert "hunter2" not in result.stdout
+
+
+def test_mail_that_nobody_sends_is_not_well(run: Run, app: Flask) -> None:
+    run(*HELLO)
+    late(app, 60)
+    assert run("status").exit_code == 0
+
+    late(app, 600)
+    result = run("status")
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == (
+        "lane default: mail is due and nobody sends it; is a worker running?"
+    )
+    assert "10 min" in result.stdout
+    document: dict[str, Any] = json.loads(run("status", "--json").stdout)
+    assert (document["healthy"], document["late_lanes"]) == (False, ["default"])
+    assert document["oldest_due_seconds"] == pytest.approx(600, abs=60)
+
+
+def test_a_backlog_that_a_worker_is_at_is_well(run: Run, app: Flask) -> None:
+    run(*HELLO, "--to", "bob@example.com")
+    late(app, 600)
+    assert len(of(app).ledger.claim("default", 1).deliveries) == 1
+
+    assert run("status").exit_code == 0
+
+
+def test_mail_that_failed_is_no_reason_to_be_woken(run: Run, app: Flask) -> None:
+    run(*HELLO)
+    change(app, status="failed")
+
+    assert run("status").exit_code == 0

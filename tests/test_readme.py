@@ -1,0 +1,210 @@
+"""The README holds: its file runs, and so does every command in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from mailer.dev.catcher import Catcher
+from mailer.dev.ports import free_port
+
+from .worker import CHECKOUT, Process, wait_until
+
+README = (CHECKOUT / "README.md").read_text()
+BIN = Path(sys.executable).parent
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = "".join(blocks("sh")).splitlines()
+    return [line.partition("  #")[0].strip() for line in lines if line.strip()]
+
+
+IN_THE_OWN_APP = [
+    "mkdir -p templates/thank_you",
+    "echo 'Thank you, {{ name }}!' > templates/thank_you/subject.txt",
+    "echo '<p>Dear {{ name }}, we are packing <b>your order</b>.</p>' "
+    "> templates/thank_you/body.html",
+    "export FLASK_MAIL_PORT=2525 FLASK_MAIL_DEFAULT_SENDER='Shop <hello@shop.example>'",
+    "flask --app shop mailer db upgrade",
+    "python -m mailer.dev.catcher --smtp-port 2525 --http-port 8025",
+    "celery -A shop:celery_app worker --loglevel INFO",
+    "celery -A shop:celery_app beat --loglevel INFO",
+    "flask --app shop run",
+    "curl -d email=ada@example.com -d name=Ada http://127.0.0.1:5000/orders",
+    "flask --app shop mailer list",
+]
+AS_A_SERVICE = [
+    "mailer db upgrade",
+    "gunicorn 'mailer:create_app()'",
+    "celery -A make_celery worker --loglevel INFO",
+    "celery -A make_celery beat --loglevel INFO",
+    "mailer status",
+    "mailer list --state failed --since 2h",
+    "mailer show ID",
+    "mailer retry --code 451 --since 2h",
+    "mailer test you@example.com",
+]
+# The demo has its own test (tests/dev), the wheel and its extras as well (tests/test_wheel.py).
+ELSEWHERE = {
+    "make demo",
+    "make test",
+    "pip install 'mailer-dispatch[dev]'",
+    "pip install 'mailer-dispatch[service]'",
+}
+
+
+def test_every_command_of_the_readme_is_run_by_a_test() -> None:
+    assert set(commands()) == {*IN_THE_OWN_APP, *AS_A_SERVICE, *ELSEWHERE}
+
+
+@pytest.mark.parametrize(("target", "runs"), [("demo", "mailer dev --demo"), ("test", "pytest")])
+def test_the_two_commands_run_what_they_promise(target: str, runs: str) -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    assert runs in done.stdout
+
+
+class Terminals:
+    """Shells in one folder with one environment; what runs on is ended at the end."""
+
+    def __init__(self, folder: Path, environ: dict[str, str], ports: dict[str, str]) -> None:
+        self.folder = folder
+        self.environ = {**environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+        self.ports = ports
+        self._stack = ExitStack()
+
+    def run(self, command: str) -> str:
+        """Run a command to its end, which must be a good one; return what it printed."""
+        done = subprocess.run(
+            ["bash", "-euc", self._here(command)],
+            cwd=self.folder,
+            env={**os.environ, **self.environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def start(self, command: str, until: str) -> Process:
+        """Start a command that runs on, and wait until it has printed ``until``."""
+        log = self.folder / f"{len(list(self.folder.glob('*.log')))}.log"
+        process = Process(shlex.split(self._here(command)), self.environ, log, folder=self.folder)
+        self._stack.callback(process.stop)
+        wait_until(lambda: until in process.output, 20, lambda: f"{command}: {process.output}")
+        return process
+
+    def export(self, line: str) -> None:
+        for assignment in shlex.split(self._here(line))[1:]:
+            name, _, value = assignment.partition("=")
+            self.environ[name] = value
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _here(self, command: str) -> str:
+        for port, other in self.ports.items():
+            command = command.replace(port, other)
+        return command
+
+
+@pytest.fixture
+def terminals(tmp_path: Path, redis_url: str) -> Iterator[Terminals]:
+    ports = {port: str(free_port()) for port in ("2525", "8025", "5000")}
+    environ = {
+        "FLASK_CELERY__broker_url": redis_url,
+        "FLASK_RUN_PORT": ports["5000"],
+        "PYTHONUNBUFFERED": "1",
+        "USER": "ada",
+    }
+    opened = Terminals(tmp_path, environ, ports)
+    yield opened
+    opened.close()
+
+
+def test_the_first_email_in_an_own_app_arrives(terminals: Terminals) -> None:
+    (shop,) = blocks("python")
+    (terminals.folder / "shop.py").write_text(shop)
+    mkdir, subject, body, export, upgrade, catcher, worker, beat, web, curl, listing = (
+        IN_THE_OWN_APP
+    )
+    for command in (mkdir, subject, body):
+        terminals.run(command)
+    terminals.export(export)
+    terminals.run(upgrade)
+    inbox = json.loads(terminals.start(catcher, "url").output)["url"]
+    terminals.start(worker, " ready.")
+    terminals.start(beat, "beat: Starting")
+    terminals.start(web, "Running on")
+    assert "email" in json.loads(terminals.run(curl))
+    message = wait_for_mail(inbox)
+    assert message["subject"] == "Thank you, Ada!"
+    assert "we are packing" in message["text"]
+    wait_until(lambda: "sent" in terminals.run(listing), 10)
+
+
+def test_the_service_runs_in_its_parts_and_ops_can_see_it(
+    terminals: Terminals, catcher: Catcher
+) -> None:
+    terminals.environ |= {
+        "FLASK_SECRET_KEY": "not a secret, this is a test",
+        "FLASK_MAIL_PORT": str(catcher.smtp_port),
+        "FLASK_MAIL_DEFAULT_SENDER": "hello@acme.example",
+        "FLASK_MAILER_DATABASE_URL": f"sqlite:///{terminals.folder / 'ledger.sqlite3'}",
+        "FLASK_MAILER_BACKOFF_BASE_SECONDS": "0.1",
+        "FLASK_MAILER_SWEEP_SECONDS": "0.5",
+        "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{terminals.ports['5000']}",
+        "PYTHONPATH": str(CHECKOUT),  # make_celery.py lies at the top of a checkout
+    }
+    upgrade, gunicorn, worker, beat, status, listing, show, retry, test = AS_A_SERVICE
+    terminals.run(upgrade)
+    terminals.start(gunicorn, "Listening at")
+    terminals.start(worker, " ready.")
+    terminals.start(beat, "beat: Starting")
+    catcher.script("rcpt", "451 4.7.1 Greylisted", times=1)
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{terminals.ports['5000']}/signup",
+        data=json.dumps({"email": "ada@example.com", "password": "correct horse battery"}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 202
+    catcher.wait_for(1, to="ada@example.com")
+    terminals.run(status)
+    terminals.run(listing)
+    (row,) = json.loads(terminals.run("mailer list --json"))
+    shown = terminals.run(show.replace("ID", row["email_id"]))
+    assert "451" in shown
+    assert "Greylisted" in shown
+    terminals.run(retry)
+    assert "250" in terminals.run(test)
+    catcher.wait_for(1, to="you@example.com")
+
+
+def wait_for_mail(inbox: str) -> dict[str, str]:
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(f"{inbox}/api/messages") as answer:
+            found = json.load(answer)["messages"]
+        if found:
+            with urllib.request.urlopen(f"{inbox}/api/messages/{found[0]['id']}") as answer:
+                message: dict[str, str] = json.load(answer)
+                return message
+        time.sleep(0.05)
+    raise AssertionError("no email within 15 s")
