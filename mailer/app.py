@@ -29,6 +29,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_mapping(config or {})
     Mailer(app)
     _require_secret_key(app)
+    _require_sender(app)
     notifications.init_app(app)
     accounts.init_app(app)
     _warn_if_unmigrated(app)
@@ -43,6 +44,14 @@ def _require_secret_key(app: Flask) -> None:
         )
     if len(app.config["SECRET_KEY"]) < 16:
         raise SettingError("SECRET_KEY: expected at least 16 characters, got fewer")
+
+
+def _require_sender(app: Flask) -> None:
+    if not app.config["MAIL_DEFAULT_SENDER"]:
+        raise SettingError(
+            "MAIL_DEFAULT_SENDER: expected the address that account emails come from, such as "
+            "'Acme <hello@acme.example>', got none"
+        )
 
 
 def _warn_if_unmigrated(app: Flask) -> None:

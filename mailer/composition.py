@@ -18,7 +18,7 @@ class Composed(NamedTuple):
     sender: str
     """Envelope sender (MAIL FROM)."""
     smtputf8: bool
-    """An address of it needs SMTPUTF8 (RFC 6531)."""
+    """An address in its head needs SMTPUTF8 (RFC 6531)."""
 
 
 def compose(state: State, email: Any, attachments: Sequence[Attachment]) -> Composed | None:
@@ -45,8 +45,7 @@ def compose(state: State, email: Any, attachments: Sequence[Attachment]) -> Comp
         headers=email.headers,
         attachments=attachments,
     )
-    smtputf8 = not all(one.email.isascii() for group in addresses.values() for one in group)
-    return Composed(content, written, sender.email, smtputf8)
+    return Composed(content, written, sender.email, smtputf8=not written.isascii())
 
 
 def message_id(email_id: str, sender: Address) -> str:

@@ -100,8 +100,8 @@ def database_url(value: Any) -> str:
 
 def redis_url(value: Any) -> str:
     url = text(value)
-    if not url.startswith(("redis://", "rediss://", "redis+socket://", "unix://")):
-        raise ValueError("redis://HOST:PORT/NUMBER")
+    if not url.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("redis://HOST:PORT/NUMBER, rediss://... or unix://PATH")
     return url
 
 

@@ -111,7 +111,8 @@ class _Sending:
                 self._settle(claimed, composed)
                 continue
             self.under_way.append(claimed)
-            yield Envelope(composed.sender, claimed.recipient, composed.message, composed.smtputf8)
+            smtputf8 = composed.smtputf8 or not claimed.recipient.isascii()
+            yield Envelope(composed.sender, claimed.recipient, composed.message, smtputf8)
 
     def _compose(self, claimed: Claimed) -> Composed | Outcome:
         email = claimed.email

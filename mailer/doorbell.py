@@ -15,7 +15,6 @@ import time
 
 import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
 from kombu.pools import ProducerPool
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -67,7 +66,8 @@ class Doorbell:
             if self._redis and not self._redis.set(_bell(lane), email_id, nx=True, px=RINGS_FOR_MS):
                 return False
             self._publish(lane, email_id)
-        except (redis.RedisError, OperationalError, OSError) as error:
+        # Whatever it is, the email is stored and beat will ring: the caller must not fail.
+        except Exception as error:  # noqa: BLE001
             self._failed(lane, error)
             return False
         return True
@@ -126,7 +126,7 @@ class Doorbell:
     def _failed(self, lane: str, error: Exception) -> None:
         self.failures += 1
         self._quiet_until = time.monotonic() + QUIET_SECONDS
-        log.warning("doorbell lane=%s failed, beat will ring: %s", lane, error)
+        log.warning("doorbell lane=%s failed, beat will ring: %r", lane, error)
 
 
 def _bell(lane: str) -> str:

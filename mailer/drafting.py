@@ -263,6 +263,9 @@ class _Drafting:
                 self._check(place, parts.check_attachment, files[-1])
             else:
                 self._problem(place, "expected a mailer.Attachment whose data is bytes")
+        ids = [file.content_id for file in files if file.content_id]
+        if len(ids) > len(set(ids)):
+            self._problem("attachments", "expected every content id once")
         limit = self.state.config["MAILER_MAX_ATTACHMENT_BYTES"]
         size = sum(len(file.data) for file in files)
         if size > limit:

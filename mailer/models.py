@@ -238,7 +238,7 @@ class User(Base):
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     email: Mapped[str] = mapped_column(sa.String(320), unique=True)
-    """Normalised: the domain in lower case; the local part as the person wrote it."""
+    """In lower case as a whole: one person does not get two accounts by the shift key."""
     password_hash: Mapped[str] = mapped_column(sa.String(255))
     created_at: Mapped[datetime] = mapped_column(Instant)
     confirmed_at: Mapped[datetime | None] = mapped_column(Instant)

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from . import signals, state, users
 from .dispatcher import dispatch
-from .models import User
 from .users import Tokens
 
 
@@ -32,17 +31,19 @@ def init_app(app: Flask) -> None:
 
 def ask_to_confirm(app: Flask, *, user_id: int, session: Session, **_: Any) -> None:
     if user := users.by_id(session, user_id):
-        _dispatch_confirm_email(app, user, session)
+        dispatch(
+            "confirm_email",
+            to=user.email,
+            context={"user_id": user.id},
+            expires_at=_after(app.config["MAILER_CONFIRM_SECONDS"]),
+            session=session,
+        )
 
 
 def tell_already_registered(app: Flask, *, address: str, session: Session, **_: Any) -> None:
-    user = users.by_address(session, address)
-    if user is None:
-        return
-    if user.confirmed_at is None:
-        # The first email may never have arrived.
-        _dispatch_confirm_email(app, user, session)
-    else:
+    """Offer a reset, which also confirms. Never the confirmation again: whoever signed up first may
+    be a stranger, and the owner of the address would confirm an account with their password."""
+    if user := users.by_address(session, address):
         context = {"reset_url": _link(app, "accounts.reset")}
         dispatch("already_registered", to=user.email, context=context, session=session)
 
@@ -74,16 +75,6 @@ def tell_password_changed(app: Flask, *, user_id: int, session: Session, **_: An
             "changed_at": f"{now.day} {now:%B %Y, %H:%M} UTC",
         }
         dispatch("password_changed", to=user.email, context=context, session=session)
-
-
-def _dispatch_confirm_email(app: Flask, user: User, session: Session) -> None:
-    dispatch(
-        "confirm_email",
-        to=user.email,
-        context={"user_id": user.id},
-        expires_at=_after(app.config["MAILER_CONFIRM_SECONDS"]),
-        session=session,
-    )
 
 
 # Context loaders. They run in the worker, at each attempt, and mint the tokens there.

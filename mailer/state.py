@@ -36,15 +36,6 @@ class State:
         self.loaders = loaders
         _states.add(self)
 
-    def loader(self, template: str) -> Callable[[Loader], Loader]:
-        """Register a context loader for a template."""
-
-        def register(load: Loader) -> Loader:
-            self.loaders[template] = load
-            return load
-
-        return register
-
     @property
     def celery(self) -> Celery:
         celery_app: Celery = self.app.extensions["celery"]
@@ -89,6 +80,8 @@ class State:
     def redis_url(self) -> str | None:
         """Where bells and limits live; None when it is not set and the broker is no Redis."""
         url: str = self.config["MAILER_REDIS_URL"] or self.celery.conf.broker_url or ""
+        # Celery's name for a Redis on a unix socket, and redis-py's.
+        url = url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
         return url if url.startswith(("redis", "unix")) else None
 
     @cached_property

@@ -14,6 +14,7 @@ one. When the list is used up the server is good again.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
@@ -39,7 +40,7 @@ class Do:
 
     reply: bytes | None = None
     """Sent as it is. None: what a good server says; empty: nothing."""
-    then: Literal["go on", "close", "reset", "hang"] = "go on"
+    then: Literal["go on", "close", "reset", "hang", "read slowly"] = "go on"
     every: float = 0
     """Seconds between the bytes of the reply; 0 sends it at once."""
     accept: bool | None = None
@@ -163,12 +164,14 @@ class SMTPServer:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
-    def say(self, words: bytes) -> None:
-        """Say something on every open connection out of turn."""
+    def say(self, words: bytes, *, under_tls: bool = False) -> None:
+        """Say something on every open connection out of turn, or write it beneath TLS."""
         with self._lock:
             sockets = list(self._sockets)
         for sock in sockets:
-            with suppress(OSError):
+            if under_tls:
+                os.write(sock.fileno(), words)
+            else:
                 sock.sendall(words)
 
     def take(self, stage: str) -> Do:
@@ -293,6 +296,8 @@ class _Conversation:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         if how == "hang":
             self.server.pause(60)
+        while how == "read slowly" and self.sock.recv(100_000):
+            self.server.pause(0.02)
         raise _End
 
     def record(self) -> None:

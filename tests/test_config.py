@@ -41,6 +41,7 @@ def test_a_password_of_digits_stays_the_text_it_was(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("FLASK_MAIL_USERNAME", "ada")
     monkeypatch.setenv("FLASK_MAIL_PASSWORD", "0123456e7")
     monkeypatch.setenv("FLASK_SECRET_KEY", "1" * 20)
+    monkeypatch.setenv("FLASK_MAIL_DEFAULT_SENDER", "hello@acme.example")
     app = create_app()
     assert app.config["MAIL_PASSWORD"] == "0123456e7"
     assert app.config["SECRET_KEY"] == "1" * 20
@@ -51,6 +52,7 @@ def test_both_spellings_of_a_celery_setting_reach_celery(
     monkeypatch: pytest.MonkeyPatch, spelling: str
 ) -> None:
     monkeypatch.setenv("FLASK_SECRET_KEY", KEY)
+    monkeypatch.setenv("FLASK_MAIL_DEFAULT_SENDER", "hello@acme.example")
     monkeypatch.setenv(f"FLASK_CELERY__{spelling}", "redis://127.0.0.1:1/7")
     app = create_app()
     assert app.extensions["celery"].conf.broker_url == "redis://127.0.0.1:1/7"
@@ -61,9 +63,15 @@ def test_code_wins_over_the_environment_and_that_over_dotenv(
 ) -> None:
     (tmp_path / ".env").write_text(
         f"FLASK_SECRET_KEY={KEY}\nFLASK_MAIL_PORT=1\nFLASK_MAIL_SERVER=dotenv.example\n"
-        "FLASK_MAILER_BATCH=1\n"
+        "FLASK_MAILER_BATCH=1\nFLASK_MAIL_DEFAULT_SENDER=hello@acme.example\n"
     )
-    for name in ("SECRET_KEY", "MAIL_PORT", "MAIL_SERVER", "MAILER_BATCH"):
+    for name in (
+        "SECRET_KEY",
+        "MAIL_PORT",
+        "MAIL_SERVER",
+        "MAIL_DEFAULT_SENDER",
+        "MAILER_BATCH",
+    ):
         # load_dotenv sets them in os.environ: let monkeypatch take them out again.
         monkeypatch.setenv(PREFIX + name, "")
         monkeypatch.delenv(PREFIX + name)
@@ -145,6 +153,11 @@ def test_the_service_refuses_to_start_without_a_good_secret_key() -> None:
         create_app()
     with pytest.raises(SettingError, match="SECRET_KEY"):
         create_app({"SECRET_KEY": "short"})
+
+
+def test_the_service_refuses_to_start_without_a_sender() -> None:
+    with pytest.raises(SettingError, match="MAIL_DEFAULT_SENDER"):
+        create_app({"SECRET_KEY": KEY})
 
 
 @given(

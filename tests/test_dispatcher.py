@@ -91,6 +91,9 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("attachment of a wrong type", {"attachments": ["x"]}, "attachments[0]", "mailer.Attachment"),
     ("attachments too large", {"attachments": [Attachment(filename="x", data=b"x" * 10_000_001)]},
      "attachments", "at most 10000000"),
+    ("content id twice",
+     {"attachments": [Attachment(filename=n, data=b"", content_id="logo") for n in "ab"]},
+     "attachments", "once"),
     ("body too large", {"text": "x" * 1_000_001}, "text", "at most 1000000 bytes"),
     ("naive time", {"send_at": datetime(2030, 1, 1)}, "send_at", "aware"),  # noqa: DTZ001
     ("late before early", {"send_at": datetime(2030, 1, 2, tzinfo=UTC),
@@ -153,7 +156,9 @@ def test_every_problem_is_named_at_once(app: Flask) -> None:
 
 
 def test_the_sender_may_be_missing_only_when_a_default_is_set(make_app: AppFactory) -> None:
-    with make_app(MAIL_DEFAULT_SENDER=None).app_context():
+    app = make_app()
+    app.config["MAIL_DEFAULT_SENDER"] = None
+    with app.app_context():
         assert "MAIL_DEFAULT_SENDER" in problems(**HELLO)["sender"]
 
 

@@ -62,7 +62,7 @@ def emails(app: Flask) -> list[sa.Row[tuple[Email, str]]]:
     ("signal", "confirmed", "template"),
     [
         (signals.user_signed_up, False, "confirm_email"),
-        (signals.sign_up_repeated, False, "confirm_email"),
+        (signals.sign_up_repeated, False, "already_registered"),
         (signals.sign_up_repeated, True, "already_registered"),
         (signals.address_confirmed, True, "welcome"),
         (signals.password_reset_requested, True, "reset_password"),

@@ -49,6 +49,8 @@ IN_THE_OWN_APP = [
     "flask --app shop mailer list",
 ]
 AS_A_SERVICE = [
+    "export FLASK_SECRET_KEY=$(python -c 'import secrets; print(secrets.token_urlsafe(32))')",
+    "export FLASK_MAIL_SERVER=smtp.acme.example FLASK_MAIL_DEFAULT_SENDER=hello@acme.example",
     "mailer db upgrade",
     "gunicorn 'mailer:create_app()'",
     "celery -A make_celery worker --loglevel INFO",
@@ -111,9 +113,9 @@ class Terminals:
         return process
 
     def export(self, line: str) -> None:
-        for assignment in shlex.split(self._here(line))[1:]:
-            name, _, value = assignment.partition("=")
-            self.environ[name] = value
+        names = re.findall(r"\b(FLASK_\w+)=", line)
+        values = self.run(f"{line}; printenv {' '.join(names)}").splitlines()
+        self.environ |= dict(zip(names, values, strict=True))
 
     def close(self) -> None:
         self._stack.close()
@@ -163,16 +165,17 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     terminals: Terminals, catcher: Catcher
 ) -> None:
     terminals.environ |= {
-        "FLASK_SECRET_KEY": "not a secret, this is a test",
         "FLASK_MAIL_PORT": str(catcher.smtp_port),
-        "FLASK_MAIL_DEFAULT_SENDER": "hello@acme.example",
         "FLASK_MAILER_DATABASE_URL": f"sqlite:///{terminals.folder / 'ledger.sqlite3'}",
         "FLASK_MAILER_BACKOFF_BASE_SECONDS": "0.1",
         "FLASK_MAILER_SWEEP_SECONDS": "0.5",
         "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{terminals.ports['5000']}",
         "PYTHONPATH": str(CHECKOUT),  # make_celery.py lies at the top of a checkout
     }
-    upgrade, gunicorn, worker, beat, status, listing, show, retry, test = AS_A_SERVICE
+    key, mail, upgrade, gunicorn, worker, beat, status, listing, show, retry, test = AS_A_SERVICE
+    terminals.export(key)
+    terminals.export(mail)
+    terminals.environ["FLASK_MAIL_SERVER"] = "127.0.0.1"
     terminals.run(upgrade)
     terminals.start(gunicorn, "Listening at")
     terminals.start(worker, " ready.")
@@ -188,7 +191,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     catcher.wait_for(1, to="ada@example.com")
     terminals.run(status)
     terminals.run(listing)
-    (row,) = json.loads(terminals.run("mailer list --json"))
+    (row,) = json.loads(terminals.run("mailer list --json"))["deliveries"]
     shown = terminals.run(show.replace("ID", row["email_id"]))
     assert "451" in shown
     assert "Greylisted" in shown

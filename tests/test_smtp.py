@@ -286,6 +286,14 @@ def test_a_refused_login_is_unavailable_after_one_try(code: int) -> None:
         assert [line for line in smtp.lines if line.startswith("AUTH")] == [smtp.lines[1]]
 
 
+def test_only_the_login_is_blotted_out() -> None:
+    with (
+        SMTPServer(features=["AUTH PLAIN"]) as smtp,
+        connected(smtp, username="app", password="queued") as connection,
+    ):
+        assert connection.deliver(ANN).words == "queued"
+
+
 @pytest.mark.parametrize("features", [[], ["AUTH XOAUTH2"]])
 def test_no_mechanism_in_common_is_said_clearly(features: list[str]) -> None:
     with SMTPServer(features=features) as smtp:
@@ -635,7 +643,7 @@ def big() -> Envelope:
     return to("ann@example.org", b"x" * 998 + b"\r\n" + (b"y" * 998 + b"\r\n") * 20_000)
 
 
-@pytest.mark.parametrize("loss", [CLOSE, RESET, HANG])
+@pytest.mark.parametrize("loss", [CLOSE, RESET, HANG, Do(b"", "read slowly")])
 @pytest.mark.parametrize("security", ["none", "tls"])
 def test_a_message_cut_off_before_its_dot_is_deferred(
     certificates: Certificates, security: str, loss: Do
@@ -824,10 +832,24 @@ def test_a_connection_the_server_gave_up_is_not_usable(
         assert not connection.usable()
 
 
-def test_a_connection_with_commands_under_way_is_not_usable() -> None:
-    with SMTPServer() as smtp, connected(smtp) as connection:
-        connection.deliver(ANN, following=BOB)
-        assert not connection.usable()
+def test_a_connection_with_commands_under_way_is_not_usable_and_left_without_a_word() -> None:
+    with SMTPServer(script={"mail": [GOOD, HANG]}) as smtp:
+        with connected(smtp) as connection:
+            connection.deliver(ANN, following=BOB)
+            assert not connection.usable()
+        assert not connection.alive
+    assert smtp.lines[-1] == "MAIL FROM:<orders@shop.example>"
+    assert smtp.sessions[0].chunks[-1].endswith(b"DATA\r\n")
+
+
+def test_what_tls_says_for_itself_is_not_the_server_speaking(certificates: Certificates) -> None:
+    with (
+        SMTPServer(tls=certificates.server("good"), implicit_tls=True) as smtp,
+        connected(smtp, security="tls", ca_file=certificates.ca_file) as connection,
+    ):
+        connection.deliver(ANN)
+        smtp.say(b"\x17\x03\x03", under_tls=True)  # the beginning of a record
+        assert connection.usable()
 
 
 def test_closing_says_quit() -> None:

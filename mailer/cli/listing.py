@@ -50,12 +50,12 @@ def print_deliveries(rows: Sequence[Any]) -> None:
     """Print rows of `Ledger.list` as a table."""
     length = _id_length({row.email_id for row in rows})
     output.print_table(
-        ("ID", "STATE", f"ACCEPTED ({output.zone()})", "RECIPIENT", "TEMPLATE", "LAST ATTEMPT"),
+        ("ID", "STATE", f"ACCEPTED {output.zone()}", "RECIPIENT", "TEMPLATE", "LAST ATTEMPT"),
         [
             (
                 row.email_id[:length],
                 row.state,
-                output.local(row.created_at),
+                output.short(row.created_at),
                 row.recipient,
                 row.template,
                 said(row.code, row.enhanced, row.reason),

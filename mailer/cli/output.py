@@ -17,6 +17,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 _GAP = 2
 _NARROWEST = 8
+_HALF_A_YEAR = 182 * 86_400
 
 
 def print_json(document: Any) -> None:
@@ -64,6 +65,12 @@ def cut(text: str, width: int) -> str:
 def local(instant: datetime) -> str:
     """Return an instant in the local time zone, which `--since` and its like read back."""
     return f"{instant.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def short(instant: datetime) -> str:
+    """Return a local time as `ls` would: with the year only if it is not of these months."""
+    near = abs(seconds_since(instant)) < _HALF_A_YEAR
+    return f"{instant.astimezone():{'%m-%d %H:%M' if near else '%Y-%m-%d'}}"
 
 
 def zone() -> str:

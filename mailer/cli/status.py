@@ -109,7 +109,9 @@ def _numbers(counts: Counts, lane: str) -> dict[str, Any]:
 
 def _print_lanes(counts: Counts) -> None:
     lanes = {lane: _numbers(counts, lane) for lane in LANES}
-    names = [name for name in lanes[LANES[0]] if name != "oldest_due_seconds"]
+    names = ["queued", "due", "sending", "failed"]
+    # The rarer states only when there are any: all of them are wider than a terminal.
+    names += [one for one in _TROUBLE if one not in names and any(n[one] for n in lanes.values())]
     click.echo()
     output.print_table(
         ("LANE", *(name.upper() for name in names), "OLDEST DUE"),

@@ -57,6 +57,7 @@ def test_an_unmigrated_database_is_not_well_and_says_what_to_run(
     make_app: AppFactory, tmp_path: Path
 ) -> None:
     app = make_app()
+    of(app).close()
     (tmp_path / "ledger.sqlite3").unlink()
 
     result = status(app)

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from mailer.dev.catcher import Catcher, Rule
+from mailer.dev.catcher.listening import listen
 
 MESSAGE = b"Subject: Hello\r\nFrom: a@example.com\r\n\r\nHi\r\n"
 
@@ -497,6 +498,11 @@ def test_stopping_cuts_open_connections_at_once() -> None:
         with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionResetError)):
             client.getreply()
         client.close()
+
+
+def test_sockets_are_such_that_asyncio_switches_nagle_off() -> None:
+    with listen(0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
 
 
 def test_a_busy_port_is_named(catcher: Catcher) -> None:

@@ -264,7 +264,7 @@ def hostile() -> bytes:
     html = f'<script>parent.alert(1)</script><a href="javascript:alert(1)">x</a>{QUOTED}'
     return (
         f"Subject: {evil}\r\n"
-        f'From: "{SCRIPT}" <x{SCRIPT}@x.test>\r\n'
+        f'From: "{SCRIPT}" <x@x.test>\r\n'
         f"To: {evil} <b@x.test>\r\nCc: {evil}, c@x.test\r\n"
         f"X-{SCRIPT}: {evil}\r\nDate: {evil}\r\nMessage-ID: {evil}\r\n"
         "Content-Type: multipart/mixed; boundary=b\r\n\r\n"

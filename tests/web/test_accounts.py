@@ -81,14 +81,14 @@ def test_a_confirmed_account_is_told_that_somebody_signed_up_with_its_address(
     assert "http://app.example.com/reset\n" in (message.body or "")
 
 
-def test_an_account_that_is_not_confirmed_gets_its_link_again(
+def test_the_owner_of_an_address_is_never_asked_to_confirm_a_strangers_password(
     client: FlaskClient, rows: Rows
 ) -> None:
     sign_up(client)
     (before,) = rows(User)
     sign_up(client, "ANNA@example.com", OTHER_PASSWORD)
     assert rows(User) == [before]
-    assert [email.template for email in rows(Email)] == ["confirm_email"] * 2
+    assert [email.template for email in rows(Email)] == ["confirm_email", "already_registered"]
 
 
 def test_without_receivers_signing_up_works_and_sends_nothing(
