@@ -15,6 +15,7 @@ one. When the list is used up the server is good again.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 import struct
@@ -108,7 +109,7 @@ class SMTPServer:
         self.messages: list[Message] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
-        self._sockets: list[socket.socket] = []
+        self._conversations: list[_Conversation] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
@@ -158,21 +159,19 @@ class SMTPServer:
 
     def hang_up(self) -> None:
         """Close every open connection, as a server does that is tired of waiting."""
-        with self._lock:
-            sockets = list(self._sockets)
-        for sock in sockets:
+        for conversation in self._open():
             with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                # Not the method of SSLSocket: another thread may be reading from it.
+                socket.socket.shutdown(conversation.sock, socket.SHUT_RDWR)
 
     def say(self, words: bytes, *, under_tls: bool = False) -> None:
         """Say something on every open connection out of turn, or write it beneath TLS."""
+        for conversation in self._open():
+            conversation.say(words, under_tls=under_tls)
+
+    def _open(self) -> list[_Conversation]:
         with self._lock:
-            sockets = list(self._sockets)
-        for sock in sockets:
-            if under_tls:
-                os.write(sock.fileno(), words)
-            else:
-                sock.sendall(words)
+            return list(self._conversations)
 
     def take(self, stage: str) -> Do:
         with self._lock:
@@ -201,13 +200,13 @@ class SMTPServer:
         self._threads.append(thread)
         thread.start()
 
-    def track(self, sock: socket.socket) -> None:
+    def track(self, conversation: _Conversation) -> None:
         with self._lock:
-            self._sockets.append(sock)
+            self._conversations.append(conversation)
 
-    def untrack(self, sock: socket.socket) -> None:
+    def untrack(self, conversation: _Conversation) -> None:
         with self._lock:
-            self._sockets.remove(sock)
+            self._conversations.remove(conversation)
 
 
 class _End(Exception):
@@ -227,7 +226,9 @@ class _Conversation:
         self.body = b""
         self.accepted = False
         self.auth: list[bytes] = []  # what is still to be asked for
-        server.track(sock)
+        self.out_of_turn: tuple[bytes, bool] | None = None
+        self.said = threading.Event()
+        server.track(self)
 
     def run(self) -> None:
         try:
@@ -239,7 +240,7 @@ class _Conversation:
         except (_End, OSError):
             pass
         finally:
-            self.server.untrack(self.sock)
+            self.server.untrack(self)
             self.sock.close()
             self.session.ended.set()
 
@@ -253,7 +254,26 @@ class _Conversation:
         del self.inbox[: found + len(end)]
         return result
 
+    def say(self, words: bytes, *, under_tls: bool) -> None:
+        """Have this conversation's own thread say it: no two may use one TLS socket."""
+        self.said.clear()
+        self.out_of_turn = words, under_tls
+        assert self.said.wait(5), "the conversation is not waiting for a command"
+
+    def wait_for_bytes(self) -> None:
+        while not select.select([self.sock], [], [], 0.005)[0]:
+            if self.out_of_turn is not None:
+                words, under_tls = self.out_of_turn
+                self.out_of_turn = None
+                if under_tls:
+                    os.write(self.sock.fileno(), words)
+                else:
+                    self.sock.sendall(words)
+                self.said.set()
+
     def read_some(self) -> bytes:
+        if not (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+            self.wait_for_bytes()
         chunk = self.sock.recv(1 << 20)
         if not chunk:
             self.session.abandoned = True
@@ -371,11 +391,7 @@ class _Conversation:
         if do is not GOOD:
             self.outbox += do.reply or b""
             self.end(do.then)
-        self.server.untrack(self.sock)
-        try:
-            self.sock = self.server.tls.wrap_socket(self.sock, server_side=True)
-        finally:
-            self.server.track(self.sock)
+        self.sock = self.server.tls.wrap_socket(self.sock, server_side=True)
         self.session.encrypted_from = len(self.session.chunks)
 
     def auth_line(self) -> None:

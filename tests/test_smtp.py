@@ -94,10 +94,10 @@ def test_a_banner_that_refuses_is_unavailable_with_its_words(code: int) -> None:
 )
 def test_the_banner_has_a_deadline_even_if_it_drips(banner: Do) -> None:
     with SMTPServer(script={"banner": [banner]}) as smtp, Timer() as timer:
-        outcome = refusal(smtp, connect_timeout=0.3)
+        outcome = refusal(smtp, connect_timeout=0.5)
         assert outcome.stage == "banner"
         assert "timed out" in outcome.words
-    assert timer.seconds < 1.5
+    assert timer.seconds < 5
 
 
 @pytest.mark.parametrize(
@@ -388,11 +388,11 @@ def test_a_reply_that_drips_is_given_up_after_the_timeout() -> None:
     with (
         SMTPServer(script={"rcpt": [Do(b"250 " + b"k" * 500, every=0.02)]}) as smtp,
         Timer() as timer,
-        connected(smtp, timeout=0.3) as connection,
+        connected(smtp, timeout=0.5) as connection,
         pytest.raises(Interrupted) as caught,
     ):
         connection.deliver(ANN)
-    assert timer.seconds < 1
+    assert timer.seconds < 5
     assert caught.value.outcome == Outcome(Kind.DEFERRED, "rcpt", None, None, "timed out", "test")
 
 
@@ -635,7 +635,7 @@ def test_a_connection_lost_before_the_message_defers_it(stage: str, loss: Do) ->
         assert outcome.stage == stage or loss is RESET
         assert outcome.words
         assert smtp.messages == []
-    assert timer.seconds < 1.5
+    assert timer.seconds < 5
 
 
 def big() -> Envelope:
@@ -653,7 +653,7 @@ def test_a_message_cut_off_before_its_dot_is_deferred(
         with (
             Timer() as timer,
             connected(
-                smtp, timeout=0.2, security=security, ca_file=certificates.ca_file
+                smtp, timeout=0.4, security=security, ca_file=certificates.ca_file
             ) as connection,
         ):
             outcome = connection.deliver(big(), following=BOB)
@@ -688,7 +688,7 @@ def test_a_server_that_talks_while_we_write_does_not_hold_us_up() -> None:
     with (
         SMTPServer(script={"body": [Do(b"250 chatter\r\n" * 1_000_000, "hang")]}) as smtp,
         Timer() as timer,
-        connected(smtp, timeout=0.2) as connection,
+        connected(smtp, timeout=0.4) as connection,
     ):
         outcome = connection.deliver(big())
     assert (outcome.kind, outcome.stage) == (Kind.DEFERRED, "data")
@@ -724,13 +724,13 @@ def test_a_reply_too_many_is_not_taken_for_acceptance() -> None:
 def test_a_reply_to_the_message_that_is_not_heard_is_ambiguous(loss: Do, *, accepted: bool) -> None:
     lost = Do(loss.reply, loss.then, accept=accepted)
     with SMTPServer(script={"dot": [lost]}) as smtp, Timer() as timer:
-        with connected(smtp, final_timeout=0.3) as connection:
+        with connected(smtp, final_timeout=0.5) as connection:
             outcome = connection.deliver(ANN, following=BOB)
             assert not connection.alive
         assert (outcome.kind, outcome.stage, outcome.code) == (Kind.AMBIGUOUS, "dot", None)
         assert outcome.words
         assert len(smtp.messages) == accepted
-    assert timer.seconds < 2
+    assert timer.seconds < 5
 
 
 def test_a_421_to_the_message_defers_it() -> None:
@@ -752,14 +752,14 @@ def test_a_250_is_final_whatever_follows(end: str) -> None:
         connected(smtp) as connection,
     ):
         assert connection.deliver(ANN).kind is Kind.SENT
-    assert timer.seconds < 2, "QUIT is not waited for"
+    assert timer.seconds < 5, "QUIT is not waited for"
 
 
 def test_the_reply_to_the_dot_may_take_longer_than_a_command() -> None:
-    slow = Do(b"250 2.0.0 queued\r\n", every=0.02)  # 18 bytes
+    slow = Do(b"250 2.0.0 queued\r\n", every=0.05)  # 18 bytes
     with (
         SMTPServer(script={"dot": [slow]}) as smtp,
-        connected(smtp, timeout=0.15, final_timeout=5) as connection,
+        connected(smtp, timeout=0.5, final_timeout=10) as connection,
     ):
         assert connection.deliver(ANN).kind is Kind.SENT
 
@@ -866,4 +866,4 @@ def test_a_server_that_ignores_quit_costs_no_more_than_a_moment() -> None:
         connection = Connection(server_of(smtp, timeout=30))
         with Timer() as timer:
             connection.close()
-    assert timer.seconds < 2
+    assert timer.seconds < 5

@@ -141,7 +141,7 @@ def test_a_stale_connection_is_replaced_by_a_new_one_not_by_another_stale_one() 
 def test_a_kept_connection_that_breaks_before_the_message_costs_no_attempt(
     stage: str, loss: Do
 ) -> None:
-    with SMTPServer() as smtp, transport_to(smtp, timeout=0.3) as transport:
+    with SMTPServer() as smtp, transport_to(smtp, timeout=0.5) as transport:
         list(transport.send(envelopes(1)))
         smtp.then(stage, loss)
         assert kinds(list(transport.send(envelopes(2)))) == [Kind.SENT] * 2
@@ -245,7 +245,7 @@ def test_commands_that_travelled_with_a_lost_message_are_said_again(
     loss: Do, *, accepted: bool
 ) -> None:
     script = {"dot": [GOOD, Do(loss.reply, loss.then, accept=accepted)]}
-    with SMTPServer(script=script) as smtp, transport_to(smtp, final_timeout=0.3) as transport:
+    with SMTPServer(script=script) as smtp, transport_to(smtp, final_timeout=0.5) as transport:
         outcomes = list(transport.send(envelopes(4)))
         assert kinds(outcomes) == [Kind.SENT, Kind.AMBIGUOUS, Kind.SENT, Kind.SENT]
         everyone = recipients(4)

@@ -69,9 +69,11 @@ class Process:
 
 
 @contextmanager
-def worker(settings: Mapping[str, Any], log: Path, *options: str) -> Iterator[Process]:
+def worker(
+    settings: Mapping[str, Any], log: Path, *options: str, app: str = "make_celery"
+) -> Iterator[Process]:
     """Run ``celery -A make_celery worker`` with ``settings``; yield once it is ready."""
-    process = _celery(settings, log, "worker", "--loglevel", "INFO", *options)
+    process = _celery(app, settings, log, "worker", "--loglevel", "INFO", *options)
     try:
         wait_until(lambda: " ready." in process.output, 20, lambda: process.output)
         yield process
@@ -83,7 +85,9 @@ def worker(settings: Mapping[str, Any], log: Path, *options: str) -> Iterator[Pr
 def beat(settings: Mapping[str, Any], log: Path) -> Iterator[Process]:
     """Run ``celery -A make_celery beat`` with ``settings``."""
     schedule = str(log.with_suffix(".schedule"))
-    process = _celery(settings, log, "beat", "--loglevel", "INFO", "--schedule", schedule)
+    process = _celery(
+        "make_celery", settings, log, "beat", "--loglevel", "INFO", "--schedule", schedule
+    )
     try:
         wait_until(lambda: "beat: Starting" in process.output, 20, lambda: process.output)
         yield process
@@ -91,9 +95,9 @@ def beat(settings: Mapping[str, Any], log: Path) -> Iterator[Process]:
         process.stop()
 
 
-def _celery(settings: Mapping[str, Any], log: Path, *command: str) -> Process:
+def _celery(app: str, settings: Mapping[str, Any], log: Path, *command: str) -> Process:
     return Process(
-        [sys.executable, "-m", "celery", "-A", "make_celery", *command], environment(settings), log
+        [sys.executable, "-m", "celery", "-A", app, *command], environment(settings), log
     )
 
 

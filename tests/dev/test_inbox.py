@@ -265,7 +265,8 @@ def hostile() -> bytes:
     return (
         f"Subject: {evil}\r\n"
         f'From: "{SCRIPT}" <x@x.test>\r\n'
-        f"To: {evil} <b@x.test>\r\nCc: {evil}, c@x.test\r\n"
+        f"To: {evil} <b@x.test>\r\n"
+        f'Cc: Name <"{SCRIPT}"@x.test>\r\n'
         f"X-{SCRIPT}: {evil}\r\nDate: {evil}\r\nMessage-ID: {evil}\r\n"
         "Content-Type: multipart/mixed; boundary=b\r\n\r\n"
         f"--b\r\nContent-Type: text/plain\r\n\r\n{evil} http://x.test/{QUOTED}\r\n"

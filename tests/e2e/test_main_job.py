@@ -59,6 +59,39 @@ def test_signup_confirm_and_reset_mail_a_real_person(
         assert process.received() == 2
 
 
+def test_no_token_is_in_redis_the_ledger_or_a_log(
+    app: Flask, stack: dict[str, Any], catcher: Catcher, redis_url: str, tmp_path: Path
+) -> None:
+    client = app.test_client()
+    catcher.script("dot", "drop", times=1)  # so that one attempt fails with all it knew
+    with (
+        worker(stack, tmp_path / "worker.log", "--concurrency", "1") as process,
+        beat(stack, tmp_path / "beat.log"),
+    ):
+        client.post("/signup", json={"email": "ada@example.com", "password": PASSWORD})
+        catcher.wait_for(1, to="ada@example.com")
+        client.post("/reset", json={"email": "ada@example.com"})
+        catcher.wait_for(2, to="ada@example.com")
+        wait_for_all_sent(app, 2)
+        tokens = [
+            re.search(rb"/(?:confirm|reset)/([\w.-]+)", message.raw)
+            for message in catcher.messages()
+        ]
+        canaries = [found[1] for found in tokens if found]
+        assert len(canaries) == 2
+        with redis.Redis.from_url(redis_url) as store:
+            keys: Any = store.keys("*")
+            in_redis = b"".join(store.dump(key) or b"" for key in keys)
+    ledger = Path(of(app).database.url.database or "")
+    in_ledger = b"".join(path.read_bytes() for path in ledger.parent.glob(ledger.name + "*"))
+    assert b"ada@example.com" in in_ledger
+    for canary in canaries:
+        assert canary not in in_ledger
+        assert canary not in in_redis
+        assert canary.decode() not in process.output
+    assert PASSWORD not in process.output
+
+
 def test_a_thousand_waiting_emails_are_each_received_once_by_few_tasks(
     app: Flask, stack: dict[str, Any], catcher: Catcher, tmp_path: Path
 ) -> None:
