@@ -93,7 +93,9 @@ def database_url(value: Any) -> str:
     for short in ("postgres://", "postgresql://"):
         if url.startswith(short):
             url = "postgresql+psycopg://" + url.removeprefix(short)
-    if not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+    # Every connection would have a memory of its own, and workers are other processes.
+    in_memory = url.removeprefix("sqlite:///") in {"", ":memory:"}
+    if in_memory or not url.startswith(("sqlite:///", "postgresql+psycopg://")):
         raise ValueError("sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
     return url
 

@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from flask import Flask
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
@@ -102,6 +103,12 @@ class Database:
                 f"the ledger at {self.url.render_as_string()} is at revision {revision}, expected "
                 f"{_head()}: run `mailer db upgrade`"
             )
+
+
+def located(url: str, app: Flask) -> str:
+    """Return ``url``; the path of an SQLite database counts from the app's instance folder."""
+    path = url.removeprefix("sqlite:///")
+    return f"sqlite:///{Path(app.instance_path, path)}" if path != url else url
 
 
 @contextmanager

@@ -87,11 +87,14 @@ class _Sending:
         self.waiting = deque(batch.deliveries)
         self.composed: dict[str, Composed | Outcome] = {}
         """By email id: the recipients of one email share its bytes."""
+        self.over = False
 
     def run(self, may_start: Callable[[], bool]) -> None:
         send = _record_only if self.state.app.extensions["mail"].suppress else self._transport_send
         for outcome in send(self._envelopes(), may_start):
             self._settle(self.under_way.popleft(), outcome)
+            if outcome.kind is Kind.NOT_STARTED or self.state.transport.failing:
+                self.over = True  # the rest would only be composed to be told the same
 
     def hand_back(self) -> None:
         while self.waiting:
@@ -104,7 +107,7 @@ class _Sending:
 
     def _envelopes(self) -> Iterator[Envelope]:
         """Compose one email at a time, just when the transport asks for it."""
-        while self.waiting:
+        while self.waiting and not self.over:
             claimed = self.waiting.popleft()
             composed = self._compose(claimed)
             if isinstance(composed, Outcome):

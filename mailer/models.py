@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-
 LANES = ("critical", "default", "bulk")
 """Queues with their own workers, the most urgent first."""
 

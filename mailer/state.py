@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import weakref
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from celery import Celery
 from flask import Flask, current_app
 
 from .config import message_budget
-from .db import Database
+from .db import Database, located
 from .doorbell import Doorbell
 from .errors import MailerError
 from .ledger import Ledger
@@ -23,6 +24,8 @@ from .transport import Transport
 
 Loader = Callable[[dict[str, Any]], dict[str, Any] | None]
 """Turns the context that was dispatched into the one that is rendered; None: no longer wanted."""
+
+log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).parent
 
@@ -43,11 +46,10 @@ class State:
 
     @cached_property
     def database(self) -> Database:
-        url = self.config["MAILER_DATABASE_URL"]
-        path = url.removeprefix("sqlite:///")
-        if path != url and not Path(path).is_absolute() and path != ":memory:":
-            url = f"sqlite:///{Path(self.app.instance_path, path)}"
-        return Database(url, sqlite_synchronous=self.config["MAILER_SQLITE_SYNCHRONOUS"])
+        return Database(
+            located(self.config["MAILER_DATABASE_URL"], self.app),
+            sqlite_synchronous=self.config["MAILER_SQLITE_SYNCHRONOUS"],
+        )
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -106,6 +108,7 @@ class State:
                 final_timeout=config["MAIL_FINAL_TIMEOUT_SECONDS"],
             ),
             max_messages_per_connection=config["MAIL_MAX_EMAILS"],
+            observe=_log_conversation if config["MAIL_DEBUG"] else None,
         )
 
     @property
@@ -144,6 +147,10 @@ class State:
         self.app.inject_url_defaults(endpoint, values)
         urls = self.app.url_map.bind(host, script_name=slash + prefix or "/", url_scheme=scheme)
         return urls.build(endpoint, values, force_external=True)
+
+
+def _log_conversation(who: str, words: str) -> None:
+    log.info("smtp %s: %s", who, words)
 
 
 def of(app: Flask) -> State:

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from .outcome import Kind, Outcome
-from .smtp import ConnectFailed, Connection, Envelope, Interrupted, Server
+from .smtp import ConnectFailed, Connection, Envelope, Interrupted, Observer, Server
 
 _LOSSES_IN_A_ROW = 3
 
@@ -42,11 +42,14 @@ class Transport:
         *,
         max_messages_per_connection: int = 1000,
         max_idle_seconds: float = 30,
+        observe: Observer | None = None,
     ) -> None:
+        """``observe`` hears all that is said on every connection, less the secrets."""
         self.name = name
         self.server = server
         self.max_messages = max_messages_per_connection
         self._max_idle = max_idle_seconds
+        self._observe = observe
         self._begin()
 
     def _begin(self) -> None:
@@ -120,7 +123,7 @@ class Transport:
 
     def open(self) -> Connection:
         """Return a new connection. Raises `ConnectFailed`."""
-        connection = Connection(self.server, transport=self.name)
+        connection = Connection(self.server, transport=self.name, observe=self._observe)
         with self._lock:
             self._opened.add(connection)
         return connection

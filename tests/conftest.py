@@ -35,13 +35,13 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     if postgresql.binaries() is None:
         reason = "no PostgreSQL here: install the package postgresql to run these tests"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    with postgresql.server(tmp_path_factory.mktemp("postgresql")) as address:
+    with postgresql.server() as address:
         yield address
 
 

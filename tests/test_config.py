@@ -91,6 +91,7 @@ WRONG = [
     ("MAIL_TIMEOUT_SECONDS", "soon", "seconds, from"),
     ("MAILER_BASE_URL", "app.example.com", "an address such as"),
     ("MAILER_DATABASE_URL", "mysql://x", "sqlite:///PATH or postgresql://"),
+    ("MAILER_DATABASE_URL", "sqlite:///:memory:", "sqlite:///PATH or postgresql://"),
     ("MAILER_REDIS_URL", "localhost", "redis://HOST"),
     ("MAILER_LIMIT_PER_CLIENT", "often", "a rate such as 5/hour"),
     ("MAILER_SQLITE_SYNCHRONOUS", "OFF", "one of FULL, NORMAL"),

@@ -380,3 +380,23 @@ def test_the_budget_of_one_email_ends_before_task_and_lease(app: Flask) -> None:
 
     assert _deadline(state, 1000, 1000) == 1000 + 300 - state.message_budget
     assert _deadline(state, 1000, 600) == 600 + 600 - state.message_budget
+
+
+def test_mail_debug_logs_the_conversation_without_the_password(
+    make_app: AppFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Catcher(credentials=("ada", "hunter2 hunter2")) as catcher:
+        app = make_app(
+            MAIL_PORT=catcher.smtp_port,
+            MAIL_DEBUG=True,
+            MAIL_USERNAME="ada",
+            MAIL_PASSWORD="hunter2 hunter2",
+        )
+        with app.app_context():
+            send()
+    assert delivery(app).status == "sent"
+    assert "smtp client: RCPT TO:<ada@example.com>" in caplog.text
+    assert "smtp server: 250 2.1.5" in caplog.text
+    assert "smtp client: AUTH PLAIN ***" in caplog.text
+    assert "hunter2" not in caplog.text

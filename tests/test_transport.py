@@ -405,7 +405,7 @@ def test_a_test_tells_what_was_said_and_never_a_secret(tmp_path: Path) -> None:
         f"note: connected to 127.0.0.1 port {smtp.port}",
         "server: 220 test.example ESMTP",
         "client: EHLO [127.0.0.1]",
-        "server: 250 test.example AUTH PLAIN SIZE 1000 STARTTLS",
+        "server: 250 AUTH PLAIN",
         "client: STARTTLS",
         "client: AUTH PLAIN ***",
         "server: 235 2.7.0 welcome",

@@ -64,13 +64,9 @@ def dev(
 def _migrate(url: str) -> None:
     # Imported while the first services are starting: it takes longer than all the rest here.
     from ..config import database_url  # noqa: PLC0415
-    from ..db import Database  # noqa: PLC0415
+    from ..db import Database, located  # noqa: PLC0415
 
-    url = database_url(url)
-    path = url.removeprefix("sqlite:///")
-    if path != url and not Path(path).is_absolute():
-        # Where the service will look for it.
-        url = f"sqlite:///{Path(Flask('mailer').instance_path, path)}"
-    database = Database(url)
+    # Where the service will look for it.
+    database = Database(located(database_url(url), Flask("mailer")))
     database.upgrade()
     database.close()

@@ -9,7 +9,6 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from ..ledger import queries
 from ..ledger.queries import History
 from ..models import Status
 from ..state import State, current
@@ -41,8 +40,7 @@ def show(ctx: click.Context, email_id: str, as_json: bool) -> None:
 
 def whole_id(state: State, prefix: str) -> str:
     """Return the email id that begins with ``prefix``. Raises NotFound."""
-    with state.database.read() as connection:
-        return queries.find_email(connection, prefix.strip().lower())
+    return state.ledger.find(prefix.strip().lower())
 
 
 def _print(history: History, commands: str) -> None:

@@ -12,7 +12,7 @@ import click
 from flask.cli import with_appcontext
 
 from .. import dispatcher
-from ..ledger import Filters, queries
+from ..ledger import Filters
 from ..ledger.operations import Changed
 from ..models import RETRYABLE, Status
 from ..state import State, current
@@ -119,8 +119,7 @@ def actor() -> str:
 
 
 def _matching(state: State, chosen: Sequence[Filters]) -> list[Any]:
-    with state.database.read() as connection:
-        return [row for filters in chosen for row in queries.listing(connection, filters, None)]
+    return [row for filters in chosen for row in state.ledger.list(filters, None)]
 
 
 def _print_some(rows: Sequence[Any]) -> None:

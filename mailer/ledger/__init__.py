@@ -61,10 +61,15 @@ class Ledger:
         with self.database.begin() as connection:
             return operations.cancel(connection, filters, actor)
 
-    def list(self, filters: Filters, limit: int) -> list[sa.Row[queries.Listed]]:
-        """Return deliveries, newest first."""
+    def list(self, filters: Filters, limit: int | None) -> list[sa.Row[queries.Listed]]:
+        """Return deliveries, newest first; without a ``limit``, all of them."""
         with self.database.read() as connection:
             return queries.listing(connection, filters, limit)
+
+    def find(self, prefix: str) -> str:
+        """Return the id of the one email whose id begins so. Raises NotFound."""
+        with self.database.read() as connection:
+            return queries.find_email(connection, prefix)
 
     def show(self, email_id: str) -> queries.History:
         """Return an email with everything that happened to it. Raises NotFound."""

@@ -7,5 +7,6 @@ mechanism on offer. Every reply, and every failure of the network, becomes an `O
 
 from .connection import ConnectFailed, Connection, Envelope, Interrupted
 from .server import Server
+from .wire import Observer
 
-__all__ = ["ConnectFailed", "Connection", "Envelope", "Interrupted", "Server"]
+__all__ = ["ConnectFailed", "Connection", "Envelope", "Interrupted", "Observer", "Server"]

@@ -240,7 +240,7 @@ class Connection:
         lost: Broken | None = None
         try:
             everything = b"".join((body, end, commands))
-            shown = f"({len(message)} bytes of message and the final dot)"
+            shown = f"({len(message)} bytes of message and the final dot)\n{commands.decode()}"
             self._wire.write("data", everything, self._writing_timeout, shown=shown)
         except Broken as broken:
             lost = broken

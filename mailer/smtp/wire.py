@@ -91,8 +91,8 @@ class Wire:
         for secret in self.secrets:
             reply = Reply(reply.code, reply.text.replace(secret, b"***"))
         if self._observe is not None:
-            words = reply.text.decode("utf-8", "replace")
-            self._observe("server", one_line(f"{reply.code} {words}"))
+            for words in reply.text.decode("utf-8", "replace").split("\n"):
+                self._observe("server", one_line(f"{reply.code} {words}"))
         return reply
 
     def _wait_for_reply(self, stage: str, seconds: float) -> Reply:
@@ -120,7 +120,8 @@ class Wire:
     def write(self, stage: str, data: bytes, seconds: float, *, shown: str = "") -> None:
         """Send all of it within so many seconds."""
         if self._observe is not None:
-            self._observe("client", shown or one_line(data.decode()))
+            for line in shown.splitlines() or data.decode().splitlines():
+                self._observe("client", one_line(line))
         deadline = monotonic() + seconds
         rest = memoryview(data)
         self.written = 0

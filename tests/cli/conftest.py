@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -72,11 +73,15 @@ def on_terminal(process_environment: Mapping[str, str]) -> OnTerminal:
         if typed:
             os.write(ours, typed.encode())
         said = b""
+        patience = threading.Timer(30, process.kill)  # it may wait for an answer
+        patience.start()
         with suppress(OSError):  # the end of a terminal whose other side has closed
             while piece := os.read(ours, 4096):
                 said += piece
+        code = process.wait()
+        patience.cancel()
         os.close(ours)
-        return process.wait(60), said.decode()
+        return code, said.decode()
 
     return invoke
 

@@ -165,12 +165,17 @@ def test_a_person_is_asked_before_more_than_one_is_retried(
     assert states(app) == ["sent", "sent"]
 
 
-def test_a_person_is_not_asked_about_one_or_having_said_yes(
+def test_a_person_is_not_asked_about_one(
     on_terminal: OnTerminal, app: Flask, refused: list[str]
 ) -> None:
     code, output = on_terminal("retry", refused[0])
-    assert (code, "?" in output) == (0, False)
 
+    assert (code, "?" in output) == (0, False)
+    assert states(app) == ["sent", "failed"]
+
+
+def test_who_says_yes_is_not_asked(on_terminal: OnTerminal, app: Flask, refused: list[str]) -> None:
     code, output = on_terminal("retry", *refused, "--yes")
+
     assert (code, "?" in output) == (0, False)
     assert states(app) == ["sent", "sent"]

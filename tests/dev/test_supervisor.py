@@ -208,7 +208,9 @@ def test_the_farewell_is_the_last_word_once_everything_is_up(start: Callable[...
     run = start(not_awaited=["beat"], job="takes a while")
     run.wait_until_up()
     run.wait_for(lambda: "farewell" in run.output)
-    assert run.output.index("job") < run.output.index("✓ beat") < run.output.index("farewell")
+    farewell = run.output.index("farewell")
+    assert run.output.index("job") < farewell
+    assert run.output.index("✓ beat") < farewell
 
 
 def test_a_service_deaf_to_term_is_killed_with_its_group(start: Callable[..., Run]) -> None:

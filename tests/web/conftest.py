@@ -12,8 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from mailer import create_app, delivery, state
-from mailer.models import LANES
-from mailer.models import Delivery, Email, User
+from mailer.models import LANES, Delivery, Email, User
 
 MakeApp = Callable[..., Flask]
 
