@@ -1,0 +1,196 @@
+"""The pages as a person uses them, in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from email.message import EmailMessage
+from pathlib import Path
+from smtplib import SMTP
+from threading import Thread
+from typing import Any
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from werkzeug.serving import make_server
+
+from mailer.dev.catcher import Catcher
+
+from ..conftest import AppFactory
+from ..worker import worker
+
+PASSWORD = "correct horse battery staple"
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((found for name in names if (found := shutil.which(name))), None)
+    if program is None:
+        reason = "no Chromium here: install the package chromium to run these tests"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=program,
+            args=[
+                "--no-sandbox",
+                "--disable-quic",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield started
+        started.close()
+
+
+class Watch:
+    """What a page must never do: complain, ask another server, run a script from an email."""
+
+    def __init__(self, page: Page) -> None:
+        self.complaints: list[str] = []
+        page.on("console", lambda said: self._complain(said.type, said.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", self._dialog)
+        page.on("request", lambda request: self._request(request.url))
+        page.on("requestfailed", lambda request: self._refused(request.url, request.failure))
+
+    def _complain(self, kind: str, text: str) -> None:
+        if kind in {"error", "warning"}:
+            self.complaints.append(text)
+
+    def _dialog(self, dialog: Any) -> None:
+        self.complaints.append(f"dialog {dialog.message}")
+        dialog.dismiss()
+
+    def _request(self, url: str) -> None:
+        if not url.startswith(("http://127.0.0.1:", "data:", "about:", "blob:")):
+            self.complaints.append(f"request to {url}")
+
+    def _refused(self, url: str, why: str | None) -> None:
+        if why == "csp":  # the browser tells of requests that it then did not make
+            told = f"request to {url}"
+            self.complaints = [line for line in self.complaints if line != told]
+
+
+@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    opened = browser.new_context(viewport=request.param).new_page()
+    opened.set_default_timeout(10_000)
+    yield opened
+    opened.context.close()
+
+
+@pytest.fixture
+def site(make_app: AppFactory, stack: dict[str, Any], tmp_path: Path) -> Iterator[str]:
+    """The service over HTTP, with a worker; yields its address."""
+    server = make_server("127.0.0.1", 0, Flask("reserves a port"), threaded=True)
+    url = f"http://127.0.0.1:{server.server_port}"
+    settings = {**stack, "MAILER_BASE_URL": url}
+    server.app = make_app(**settings)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    with worker(settings, tmp_path / "worker.log", "--concurrency", "1"):
+        yield url
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing of the page is wider than the window."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+def test_a_person_signs_up_confirms_and_resets_a_password_by_the_links_in_the_emails(
+    page: Page, site: str, catcher: Catcher
+) -> None:
+    watch = Watch(page)
+    inbox = page.context.new_page()
+    inbox_watch = Watch(inbox)
+    inbox.goto(catcher.url)
+
+    page.goto(f"{site}/signup")
+    assert fits(page)
+    page.get_by_label("Email address").fill("ada@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("inbox")
+
+    # The inbox shows it without a reload.
+    inbox.get_by_text("Confirm your email address").first.click()
+    with inbox.context.expect_page() as opened:
+        inbox.frame_locator("iframe").get_by_role("link", name="Confirm email address").click()
+    confirm = opened.value
+    confirm_watch = Watch(confirm)
+    confirm.get_by_role("button", name="Confirm").click()
+    expect(confirm.get_by_role("heading", level=1)).to_contain_text("all set")
+    catcher.wait_for(2, to="ada@example.com")
+
+    page.goto(f"{site}/reset")
+    page.get_by_label("Email address").fill("ada@example.com")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("inbox")
+    (reset,) = catcher.wait_for(3, to="ada@example.com")[-1:]
+    link = next(word for word in reset.text.split() if f"{site}/reset/" in word)
+    page.goto(link)
+    assert fits(page)
+    page.get_by_label("New password").fill(PASSWORD + " two")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("changed")
+    catcher.wait_for(4, to="ada@example.com")
+    page.goto(link)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("no longer works")
+
+    # A link that was used answers 410, which the browser notes on the console.
+    assert [line for line in watch.complaints if "410" not in line] == []
+    assert inbox_watch.complaints == []
+    assert confirm_watch.complaints == []
+
+
+HOSTILE = [
+    "<script>alert('subject')</script>",
+    "<img src=x onerror=alert(1)>",
+    '"><svg onload=alert(2)>',
+    "javascript:alert(3)",
+]
+HTML = """
+<script>alert('html')</script><img src=x onerror="alert(4)">
+<a href="javascript:alert(5)">click</a><form action="http://evil.example"><button>go</button></form>
+<iframe srcdoc="<script>parent.alert(6)</script>"></iframe>
+<meta http-equiv="refresh" content="0;url=http://evil.example/"><base href="http://evil.example/">
+<img src="http://evil.example/pixel.png"><link rel="stylesheet" href="http://evil.example/x.css">
+<style>@import url(http://evil.example/y.css); body{background:url(http://evil.example/z.png)}</style>
+"""
+
+
+def test_a_hostile_email_runs_nothing_and_asks_nobody_in_the_inbox(
+    page: Page, catcher: Catcher
+) -> None:
+    with SMTP("127.0.0.1", catcher.smtp_port) as smtp:
+        for words in HOSTILE:
+            message = EmailMessage()
+            message["Subject"] = words
+            message["From"] = "eve@example.com"
+            message["To"] = "ada@example.com"
+            message.set_content(words)
+            message.add_alternative(HTML, subtype="html")
+            message.add_attachment(b"x", maintype="text", subtype="html", filename=f"{words}.html")
+            smtp.send_message(message)
+    watch = Watch(page)
+    for caught in catcher.messages():
+        page.goto(f"{catcher.url}/messages/{caught.id}")
+        frame = page.frame_locator("iframe")
+        expect(frame.get_by_text("click")).to_be_visible()
+        frame.get_by_text("click").click()
+        for tab in ("Text", "Headers", "Source", "Files"):
+            page.get_by_role("tab", name=tab).or_(page.get_by_role("link", name=tab)).first.click()
+            assert fits(page)
+    # The policy's own refusals are reported on the console: they show that it holds.
+    refused = ("Content Security Policy", "sandboxed", "Blocked", "ERR_BLOCKED")
+    assert [line for line in watch.complaints if not any(words in line for words in refused)] == []
