@@ -400,3 +400,21 @@ def test_mail_debug_logs_the_conversation_without_the_password(
     assert "smtp server: 250 2.1.5" in caplog.text
     assert "smtp client: AUTH PLAIN ***" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_no_transaction_is_open_while_the_network_is_used(
+    app: Flask, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = of(app)
+    send_all = state.transport.send
+    open_while_sending: list[int] = []
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        for outcome in send_all(*args, **kwargs):
+            open_while_sending.append(state.database.engine.pool.checkedout())  # type: ignore[attr-defined]
+            yield outcome
+
+    monkeypatch.setattr(state.transport, "send", watched)
+    with app.app_context():
+        send()
+    assert open_while_sending == [0]

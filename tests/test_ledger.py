@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ import sqlalchemy as sa
 from mailer.content import Attachment
 from mailer.db import Database
 from mailer.errors import IdempotencyConflict, NotFound
-from mailer.ledger import Batch, Claimed, Draft, Filters, Ledger, Settlement
+from mailer.ledger import Batch, Claimed, Draft, Filters, Ledger, Settlement, claims
 from mailer.models import Attempt, AuditEntry, Delivery, Email, Status
 from mailer.outcome import Kind, Outcome
 
@@ -415,3 +417,18 @@ def test_a_rollback_records_nothing(ledger: Ledger, database: Database) -> None:
     for table in (Email, Delivery, Attempt, AuditEntry):
         with database.read() as connection:
             assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() == 0
+
+
+def test_a_process_whose_clock_is_wrong_changes_no_instant(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_time = time.time()
+    monkeypatch.setattr("time.time", lambda: true_time + 7200)
+    (email,) = accept(ledger, draft(expires_in=600))
+    assert abs(email.created_at.timestamp() - true_time) < 5
+    ledger.claim("default", 1)
+    assert ledger.sweep().crashed == 0
+    (delivery,) = ledger.show(email.id).deliveries
+    assert 55 < delivery.lease_until.timestamp() - true_time < 70
+    for source in Path(claims.__file__).parent.glob("*.py"):
+        assert "datetime.now" not in source.read_text()
