@@ -143,7 +143,7 @@ def confirm_address(token: str) -> Response:
     mailer = state.current()
     with mailer.database.session() as session:
         if not users.confirm(session, user):
-            abort(_worthless("confirm", Verdict.VOID))
+            abort(_worthless(Verdict.VOID))
         signals.address_confirmed.send(mailer.app, user_id=user.id, session=session)
     return message("You are all set", "Your email address is confirmed.")
 
@@ -191,7 +191,7 @@ def change_password(token: str) -> Response:
     mailer = state.current()
     with mailer.database.session() as session:
         if not users.set_password(session, user, password):
-            abort(_worthless("reset", Verdict.VOID))
+            abort(_worthless(Verdict.VOID))
         signals.password_changed.send(mailer.app, user_id=user.id, session=session)
     return message("Password changed", "Your new password is in place.")
 
@@ -203,16 +203,15 @@ def _bearer(purpose: Purpose, token: str) -> User:
     with users.reading(state.current().database) as session:
         verdict, user = tokens.read(session, purpose, token, max_age=validity)
     if user is None:
-        abort(_worthless(purpose, verdict))
+        abort(_worthless(verdict))
     return user
 
 
-def _worthless(purpose: Purpose, verdict: Verdict) -> Response:
+def _worthless(verdict: Verdict) -> Response:
     if verdict is Verdict.EXPIRED:
         title, text = "This link has expired", "This link has expired. Please ask for a new one."
     else:
         title = "This link no longer works"
         text = "This link was used already, or something newer has replaced it."
-    # Signing up again sends a new link to whoever has not confirmed.
-    endpoint = "accounts.signup" if purpose == "confirm" else "accounts.reset"
-    return refusal(title, text, status=410, way_out=(endpoint, "Get a new link"))
+    # Also after a confirmation link: a reset confirms the address as well.
+    return refusal(title, text, status=410, way_out=("accounts.reset", "Get a new link"))
