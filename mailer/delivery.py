@@ -103,7 +103,14 @@ class _Sending:
     def _transport_send(
         self, envelopes: Iterable[Envelope], may_start: Callable[[], bool]
     ) -> Iterator[Outcome]:
-        return self.state.transport.send(envelopes, may_start=may_start)
+        return self.state.transport.send(envelopes, may_start=may_start, mark=self._mark)
+
+    def _mark(self) -> bool:
+        """For ``hold`` alone: commit that the message is about to leave. Others pay nothing."""
+        claimed = self.under_way[0]  # the oldest without an outcome is the one being sent
+        if claimed.email.on_unknown != "hold":
+            return True
+        return self.state.ledger.mark(self.batch.token, claimed.delivery_id)
 
     def _envelopes(self) -> Iterator[Envelope]:
         """Compose one email at a time, just when the transport asks for it."""

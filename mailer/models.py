@@ -152,6 +152,8 @@ class Delivery(Base):
     """Attempts that may have been accepted without our hearing of it."""
     claim: Mapped[str | None] = mapped_column(sa.String(36))
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
+    marked_at: Mapped[datetime | None] = mapped_column(Instant)
+    """Only for ``hold``: committed just before the message left, so that a crash after it shows."""
     stage: Mapped[str | None] = mapped_column(sa.String(10))
     code: Mapped[int | None]
     enhanced: Mapped[str | None] = mapped_column(sa.String(12))

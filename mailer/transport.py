@@ -59,16 +59,22 @@ class Transport:
         self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
 
     def send(
-        self, envelopes: Iterable[Envelope], *, may_start: Callable[[], bool] = _always
+        self,
+        envelopes: Iterable[Envelope],
+        *,
+        may_start: Callable[[], bool] = _always,
+        mark: Callable[[], bool] = _always,
     ) -> Iterator[Outcome]:
         """Yield exactly one outcome for each envelope, in order.
 
         Envelopes are taken one ahead of the outcomes. ``may_start`` is asked right before a
         message leaves; once it says False, that envelope and all that follow are NOT_STARTED.
+        ``mark`` is asked once for each message, when nothing but the message is left to send: the
+        last moment to note that it may be out. False likewise stops it.
         Once no connection can be had, all that follow are UNAVAILABLE. What the iterable or
         ``may_start`` raises comes through, and nothing more is sent.
         """
-        run = _Run(self, may_start)
+        run = _Run(self, may_start, mark)
         try:
             source = iter(envelopes)
             envelope = next(source, None)
@@ -160,9 +166,12 @@ class Transport:
 class _Run:
     """One call of `Transport.send`: the connection that it holds, and why it stopped."""
 
-    def __init__(self, transport: Transport, may_start: Callable[[], bool]) -> None:
+    def __init__(
+        self, transport: Transport, may_start: Callable[[], bool], mark: Callable[[], bool]
+    ) -> None:
         self._transport = transport
         self._may_start = may_start
+        self._mark = mark
         self._connection: Connection | None = None
         self._losses = 0
         self._verdict: Outcome | None = None
@@ -199,13 +208,18 @@ class _Run:
             if connection.delivered + 1 >= self._transport.max_messages:
                 following = None  # goes over the next connection
             try:
-                return connection.deliver(envelope, following=following, may_start=self._may_start)
+                return connection.deliver(
+                    envelope, following=following, may_start=self._may_start_and_mark
+                )
             except Interrupted as interrupted:
                 # Nothing of the message has left. A connection that did serve before tells
                 # nothing about this email; what a new one does is the answer.
                 if new:
                     return interrupted.outcome
             connection = self._connection = self._transport.open()
+
+    def _may_start_and_mark(self) -> bool:
+        return self._may_start() and self._mark()
 
     def _ready(self) -> Connection:
         connection = self._connection

@@ -231,9 +231,12 @@ def test_a_delivery_that_kills_its_worker_thrice_fails_as_poison(ledger: Ledger)
     assert "poison" in delivery.reason
 
 
-def test_an_expired_lease_of_a_hold_email_is_unknown_and_never_sent_again(ledger: Ledger) -> None:
+def test_an_expired_lease_of_a_marked_hold_email_is_unknown_and_never_sent_again(
+    ledger: Ledger,
+) -> None:
     accept(ledger, draft(on_unknown="hold"))
-    ledger.claim("default", 1)
+    batch = ledger.claim("default", 1)
+    assert ledger.mark(batch.token, batch.deliveries[0].delivery_id)
     let_time_pass(ledger.database, "lease_until", 61)
     ledger.sweep()
     assert statuses(ledger) == ["unknown"]
@@ -432,3 +435,48 @@ def test_a_process_whose_clock_is_wrong_changes_no_instant(
     assert 55 < delivery.lease_until.timestamp() - true_time < 70
     for source in Path(claims.__file__).parent.glob("*.py"):
         assert "datetime.now" not in source.read_text()
+
+
+def test_a_hold_email_whose_worker_died_before_the_mark_is_sent_again(ledger: Ledger) -> None:
+    (email,) = accept(ledger, draft(on_unknown="hold"))
+    ledger.claim("default", 1)
+    let_time_pass(ledger.database, "lease_until", 61)
+    ledger.sweep()
+    (delivery,) = ledger.show(email.id).deliveries
+    assert (delivery.status, delivery.ambiguous) == ("queued", 0)
+    assert len(ledger.claim("default", 1).deliveries) == 1
+
+
+def test_a_mark_is_refused_once_the_claim_is_lost(ledger: Ledger) -> None:
+    accept(ledger, draft(on_unknown="hold"))
+    batch = ledger.claim("default", 1)
+    (claimed,) = batch.deliveries
+    assert ledger.mark(batch.token, claimed.delivery_id) is True
+    assert ledger.mark("another token", claimed.delivery_id) is False
+    let_time_pass(ledger.database, "lease_until", 61)
+    ledger.sweep()
+    assert ledger.mark(batch.token, claimed.delivery_id) is False
+
+
+@pytest.mark.parametrize(("sent", "status"), [(True, "sent"), (False, "queued")])
+def test_an_unknown_delivery_is_resolved_once_and_by_name(
+    ledger: Ledger, sent: bool, status: str
+) -> None:
+    (email,) = accept(ledger, draft(on_unknown="hold"))
+    settle(ledger, ledger.claim("default", 1), REFUSED, Status.UNKNOWN)
+    (changed,) = ledger.resolve(Filters(email_id=email.id), sent=sent, actor="cli:ada")
+    assert ledger.resolve(Filters(email_id=email.id), sent=sent, actor="cli:ada") == []
+    assert statuses(ledger) == [status]
+    (entry,) = ledger.show(email.id).audit[changed.delivery_id]
+    assert (entry.actor, entry.action) == (
+        "cli:ada",
+        "resolved: sent" if sent else "resolved: resend",
+    )
+
+
+@pytest.mark.parametrize("status", sorted(set(Status) - {Status.UNKNOWN}))
+def test_nothing_but_unknown_can_be_resolved(ledger: Ledger, status: Status) -> None:
+    accept(ledger, draft())
+    with ledger.database.begin() as connection:
+        connection.execute(sa.update(Delivery).values(status=status.value))
+    assert ledger.resolve(Filters(), sent=True, actor="test") == []

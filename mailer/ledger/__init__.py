@@ -41,6 +41,11 @@ class Ledger:
         with self.database.begin() as connection:
             return claims.claim(connection, lane, limit, self.lease_seconds)
 
+    def mark(self, token: str, delivery_id: int) -> bool:
+        """Note that the message is about to leave. False: the claim is lost, so it must not."""
+        with self.database.begin() as connection:
+            return claims.mark(connection, token, delivery_id)
+
     def settle(self, token: str, settlements: Sequence[Settlement]) -> None:
         """Record the outcomes of claimed deliveries."""
         with self.database.begin() as connection:
@@ -60,6 +65,11 @@ class Ledger:
         """Cancel queued deliveries; those being sent or final stay as they are."""
         with self.database.begin() as connection:
             return operations.cancel(connection, filters, actor)
+
+    def resolve(self, filters: Filters, *, sent: bool, actor: str) -> list[operations.Changed]:
+        """Decide about ``unknown`` deliveries: the server has them, or they are sent again."""
+        with self.database.begin() as connection:
+            return operations.resolve(connection, filters, sent, actor, self.attempts_allowed)
 
     def list(self, filters: Filters, limit: int | None) -> list[sa.Row[queries.Listed]]:
         """Return deliveries, newest first; without a ``limit``, all of them."""

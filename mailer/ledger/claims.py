@@ -72,6 +72,7 @@ _CLAIM = (
         attempts=Delivery.attempts + 1,
         claim=sa.bindparam("claim_"),
         lease_until=now() + sa.bindparam("lease_", type_=sa.Double()),
+        marked_at=None,
         updated_at=now(),
     )
     .returning(
@@ -127,6 +128,22 @@ def _attachments(connection: sa.Connection, emails: Any) -> dict[str, list[Attac
                 )
             )
     return files
+
+
+_MARK = (
+    sa.update(Delivery)
+    .where(
+        Delivery.id == sa.bindparam("delivery_id_"),
+        Delivery.claim == sa.bindparam("claim_"),
+        Delivery.status == Status.SENDING.value,
+    )
+    .values(marked_at=now())
+)
+
+
+def mark(connection: sa.Connection, token: str, delivery_id: int) -> bool:
+    result = connection.execute(_MARK, {"delivery_id_": delivery_id, "claim_": token})
+    return result.rowcount == 1
 
 
 # A 250 is always recorded, whoever holds the claim by now and whatever was decided meanwhile:

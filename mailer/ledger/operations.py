@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -20,23 +20,30 @@ class Changed(NamedTuple):
     recipient: str
 
 
+_CHANGED = (Delivery.id, Delivery.email_id, Delivery.lane, Delivery.recipient)
+
+
+def _opened(attempts_allowed: int) -> dict[str, Any]:
+    """Return what makes a final delivery one that is to be sent."""
+    return {
+        "status": Status.QUEUED.value,
+        "due_at": now(),
+        # Numbers go on counting, so that the history stays in order.
+        "attempts_allowed": Delivery.attempts + attempts_allowed,
+        "crashes": 0,
+        # Whoever retries what expired wants it sent all the same.
+        "expires_at": sa.case((Delivery.expires_at > now(), Delivery.expires_at), else_=None),
+    }
+
+
 def retry(
     connection: sa.Connection, filters: Filters, actor: str, attempts_allowed: int
 ) -> list[Changed]:
     statement = (
         sa.update(Delivery)
         .where(*filters.conditions(), Delivery.status.in_(sorted(RETRYABLE)))
-        .values(
-            status=Status.QUEUED.value,
-            due_at=now(),
-            # Numbers go on counting, so that the history stays in order.
-            attempts_allowed=Delivery.attempts + attempts_allowed,
-            crashes=0,
-            # Whoever retries what expired wants it sent all the same.
-            expires_at=sa.case((Delivery.expires_at > now(), Delivery.expires_at), else_=None),
-            updated_at=now(),
-        )
-        .returning(Delivery.id, Delivery.email_id, Delivery.lane, Delivery.recipient)
+        .values(**_opened(attempts_allowed), updated_at=now())
+        .returning(*_CHANGED)
     )
     return _apply(connection, statement, actor, "retried")
 
@@ -46,9 +53,24 @@ def cancel(connection: sa.Connection, filters: Filters, actor: str) -> list[Chan
         sa.update(Delivery)
         .where(*filters.conditions(), Delivery.status == Status.QUEUED.value)
         .values(status=Status.CANCELLED.value, reason=f"cancelled by {actor}", updated_at=now())
-        .returning(Delivery.id, Delivery.email_id, Delivery.lane, Delivery.recipient)
+        .returning(*_CHANGED)
     )
     return _apply(connection, statement, actor, "cancelled")
+
+
+def resolve(
+    connection: sa.Connection, filters: Filters, sent: bool, actor: str, attempts_allowed: int
+) -> list[Changed]:
+    values: dict[str, Any] = {"status": Status.SENT.value, "reason": None}
+    if not sent:
+        values = _opened(attempts_allowed)
+    statement = (
+        sa.update(Delivery)
+        .where(*filters.conditions(), Delivery.status == Status.UNKNOWN.value)
+        .values(**values, updated_at=now())
+        .returning(*_CHANGED)
+    )
+    return _apply(connection, statement, actor, "resolved: sent" if sent else "resolved: resend")
 
 
 def _apply(

@@ -36,6 +36,8 @@ def sweep(connection: sa.Connection) -> Swept:
 _holds = (
     sa.select(Email.on_unknown == "hold").where(Email.id == Delivery.email_id).scalar_subquery()
 )
+# Only what was marked may have left: whether the server has it, a person finds out.
+_left = sa.and_(_holds, Delivery.marked_at.is_not(None))
 _poison = sa.or_(
     Delivery.crashes + 1 >= CRASHES_ALLOWED, Delivery.attempts >= Delivery.attempts_allowed
 )
@@ -50,14 +52,14 @@ _GIVE_UP = (
     sa.update(Delivery)
     .where(Delivery.id.in_(sa.select(_lapsed.c.id)))
     .values(
-        # Whether the server has a `hold` email is not known: a person decides, not a second mail.
         status=sa.case(
-            (_holds, Status.UNKNOWN.value),
+            (_left, Status.UNKNOWN.value),
             (_poison, Status.FAILED.value),
             else_=Status.QUEUED.value,
         ),
         crashes=Delivery.crashes + 1,
-        ambiguous=Delivery.ambiguous + 1,
+        # An unmarked `hold` is known not to have left.
+        ambiguous=Delivery.ambiguous + sa.case((sa.and_(_holds, ~_left), 0), else_=1),
         claim=None,
         lease_until=None,
         due_at=now(),
@@ -65,7 +67,7 @@ _GIVE_UP = (
         code=None,
         enhanced=None,
         reason=sa.case(
-            (_holds, "the worker stopped while sending; whether the server has it is not known"),
+            (_left, "the worker stopped after the message had begun to leave; nothing was heard"),
             (_poison, "poison: workers stopped while sending it, again and again"),
             else_="the worker stopped while sending",
         ),

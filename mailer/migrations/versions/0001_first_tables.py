@@ -74,6 +74,7 @@ def upgrade() -> None:
         sa.Column("ambiguous", sa.Integer(), nullable=False),
         sa.Column("claim", sa.String(length=36), nullable=True),
         sa.Column("lease_until", sa.Double(), nullable=True),
+        sa.Column("marked_at", sa.Double(), nullable=True),
         sa.Column("stage", sa.String(length=10), nullable=True),
         sa.Column("code", sa.Integer(), nullable=True),
         sa.Column("enhanced", sa.String(length=12), nullable=True),
