@@ -60,11 +60,6 @@ def parse(value: str | tuple[str, str], *, allow_test_domains: bool = False) -> 
         ) from error
 
 
-def needs_smtputf8(email: str) -> bool:
-    """Say whether only a server that offers SMTPUTF8 (RFC 6531) can take this address."""
-    return not email.isascii()
-
-
 def _is_plain(email: str) -> bool:
     match = _PLAIN.fullmatch(email)
     return (

@@ -32,7 +32,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     _require_sender(app)
     notifications.init_app(app)
     accounts.init_app(app)
-    _warn_if_unmigrated(app)
+    _check(app)
     return app
 
 
@@ -54,8 +54,8 @@ def _require_sender(app: Flask) -> None:
         )
 
 
-def _warn_if_unmigrated(app: Flask) -> None:
+def _check(app: Flask) -> None:
     try:
-        of(app).database.check_migrated()
+        of(app).check()
     except LedgerUnavailable as error:
         log.warning("%s", error)

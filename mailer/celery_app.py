@@ -7,11 +7,13 @@ from typing import Any, cast
 
 from celery import Celery, Task
 from celery import current_app as current_celery_app
-from celery.signals import worker_init, worker_process_shutdown
+from celery.signals import worker_init, worker_process_shutdown, worker_shutting_down
 from flask import Flask, current_app, has_app_context
 from kombu import Queue
 
-from .errors import LedgerUnavailable, NotMigrated
+from . import shutdown
+from .doorbell import queue_name
+from .errors import LedgerUnavailable, MailerError, NotMigrated
 from .models import LANES
 from .state import serving
 
@@ -52,7 +54,7 @@ def celery_init_app(app: Flask) -> Celery:
     return celery_app
 
 
-def add_lanes(celery_app: Celery, *, sweep_seconds: float) -> None:
+def add_lanes(celery_app: Celery, namespace: str, *, sweep_seconds: float) -> None:
     """Let the workers of ``celery_app`` consume the lanes' queues, and its beat sweep.
 
     Works on a Celery app that the application made itself, and keeps what it had set.
@@ -61,7 +63,7 @@ def add_lanes(celery_app: Celery, *, sweep_seconds: float) -> None:
     queues = list(conf.task_queues or [Queue(conf.task_default_queue)])
     names = {queue.name for queue in queues}
     # In order of urgency: with the order strategy "priority" a free worker looks here first.
-    lanes = [Queue(queue_name(lane)) for lane in LANES if queue_name(lane) not in names]
+    lanes = [Queue(name) for lane in LANES if (name := queue_name(namespace, lane)) not in names]
     conf.task_queues = [*lanes[:1], *queues, *lanes[1:]]
     conf.beat_schedule = {
         "mailer.sweep": {
@@ -72,11 +74,6 @@ def add_lanes(celery_app: Celery, *, sweep_seconds: float) -> None:
         },
         **(conf.beat_schedule or {}),
     }
-
-
-def queue_name(lane: str) -> str:
-    """Return the Celery queue of a lane."""
-    return f"mailer.{lane}"
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
@@ -92,15 +89,22 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
 
 
 @worker_init.connect
-def _refuse_unmigrated_ledger(sender: Any, **kwargs: object) -> None:
-    """Stop a worker at its start rather than at its first email."""
+def _refuse_what_cannot_work(sender: Any, **kwargs: object) -> None:
+    """Stop a worker at its start, rather than at its first email, without ledger or templates."""
     for state in serving(sender.app):
         try:
-            state.database.check_migrated()
+            state.check()
         except NotMigrated as error:
             raise SystemExit(f"mailer: {error}") from error
         except LedgerUnavailable as error:
             log.warning("%s; the worker starts and waits for it", error)
+        except MailerError as error:
+            raise SystemExit(f"mailer: {error}") from error
+
+
+@worker_shutting_down.connect
+def _start_no_more(**kwargs: object) -> None:
+    shutdown.announce()
 
 
 @worker_process_shutdown.connect

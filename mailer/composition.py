@@ -21,15 +21,21 @@ class Composed(NamedTuple):
     """An address in its head needs SMTPUTF8 (RFC 6531)."""
 
 
-def compose(state: State, email: Any, attachments: Sequence[Attachment]) -> Composed | None:
+def compose(
+    state: State, email: Any, attachments: Sequence[Attachment] | None = None
+) -> Composed | None:
     """Render and write ``email`` (an `Email`, or a row of its columns).
 
-    Returns None when its context loader no longer wants it. Raises RenderError or MessageError;
-    what a context loader raises comes through.
+    Its attachments are those of the ledger unless given. Returns None when its context loader no
+    longer wants it. Raises RenderError or MessageError; TemplateError when its template is not
+    here; what a context loader raises comes through.
     """
     content = _content(state, email)
     if content is None:
         return None
+    if attachments is None:
+        # One email at a time: a batch of large ones would not fit into memory.
+        attachments = state.ledger.attachments(email.id) if email.has_attachments else ()
     addresses = {
         field: [Address(*pair) for pair in pairs] for field, pairs in email.addresses.items()
     }
@@ -57,6 +63,7 @@ def _content(state: State, email: Any) -> Content | None:
     if email.template is None:
         text = email.text if email.text is not None else plaintext.from_html(email.html)
         return Content(email.subject, text, email.html)
+    state.renderer.template(email.template)
     context = email.context or {}
     if loader := state.loaders.get(email.template):
         loaded = loader(context)

@@ -10,11 +10,16 @@ import difflib
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from limits import parse as parse_rate
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
+from . import addresses
 from .errors import SettingError
 
 PREFIX = "FLASK_"
@@ -95,8 +100,13 @@ def database_url(value: Any) -> str:
             url = "postgresql+psycopg://" + url.removeprefix(short)
     # Every connection would have a memory of its own, and workers are other processes.
     in_memory = url.removeprefix("sqlite:///") in {"", ":memory:"}
+    expected = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
     if in_memory or not url.startswith(("sqlite:///", "postgresql+psycopg://")):
-        raise ValueError("sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME")
+        raise ValueError(expected)
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError(expected) from None
     return url
 
 
@@ -105,6 +115,12 @@ def redis_url(value: Any) -> str:
     if not url.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("redis://HOST:PORT/NUMBER, rediss://... or unix://PATH")
     return url
+
+
+def namespace(value: Any) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text(value)):
+        raise ValueError("1 to 40 letters, digits, _ or -")
+    return str(value)
 
 
 def rate(value: Any) -> str:
@@ -117,8 +133,30 @@ def rate(value: Any) -> str:
 
 def sender(value: Any) -> str | tuple[str, str]:
     if isinstance(value, (tuple, list)) and len(value) == 2:
-        return (text(value[0]), text(value[1]))
-    return text(value)
+        value = (text(value[0]), text(value[1]))
+    else:
+        value = text(value)
+    try:
+        addresses.parse(value, allow_test_domains=True)
+    except ValueError:
+        raise ValueError("an address such as 'Acme <hello@acme.example>'") from None
+    return value  # type: ignore[no-any-return]
+
+
+def host(value: Any) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._:-]+", text(value)):
+        raise ValueError("the name or address of a server")
+    return str(value)
+
+
+def existing(kind: str) -> Parser:
+    def parse(value: Any) -> str:
+        path = Path(text(value))
+        if not (path.is_file() if kind == "file" else path.is_dir()):
+            raise ValueError(f"the path of a {kind} that is there")
+        return str(path)
+
+    return parse
 
 
 class Setting(NamedTuple):
@@ -135,7 +173,7 @@ SETTINGS: tuple[Setting, ...] = (
     # Flask
     Setting("SECRET_KEY", text, None, "signs sessions and links in emails; needed by the service", True),
     # Flask-Mail: how to reach the SMTP server
-    Setting("MAIL_SERVER", text, "127.0.0.1", "SMTP server"),
+    Setting("MAIL_SERVER", host, "127.0.0.1", "SMTP server"),
     Setting("MAIL_PORT", whole(1, 65535), 25, "its port"),
     Setting("MAIL_USE_TLS", boolean, False, "STARTTLS, verified; never falls back to plaintext"),
     Setting("MAIL_USE_SSL", boolean, False, "TLS from the first byte, verified (port 465)"),
@@ -146,20 +184,21 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAIL_SUPPRESS_SEND", boolean, None, "record, but do not send (default: only while TESTING)"),
     Setting("MAIL_ASCII_ATTACHMENTS", boolean, False, "reduce the file names of attachments to ASCII"),
     Setting("MAIL_DEBUG", boolean, False, "log every reply of the SMTP server; never a secret"),
-    Setting("MAIL_CA_FILE", text, None, "certificates to trust instead of the system's"),
+    Setting("MAIL_CA_FILE", existing("file"), None, "certificates to trust instead of the system's"),
     Setting("MAIL_LOCAL_HOSTNAME", text, None, "name to say in EHLO (default: the address literal)"),
     Setting("MAIL_CONNECT_TIMEOUT_SECONDS", seconds(0.1, 300), 10, "for connecting and the greeting"),
     Setting("MAIL_TIMEOUT_SECONDS", seconds(0.1, 600), 30, "for the reply to each command"),
     Setting("MAIL_FINAL_TIMEOUT_SECONDS", seconds(0.1, 1200), 120, "for the reply after the final dot"),
     # The dispatcher
     Setting("MAILER_DATABASE_URL", database_url, "sqlite:///mailer.sqlite3",
-            "the ledger: SQLite (relative to the instance folder) or PostgreSQL"),
+            "the ledger: SQLite (relative to the instance folder) or PostgreSQL", secret=True),
     Setting("MAILER_SQLITE_SYNCHRONOUS", choice("FULL", "NORMAL"), "FULL",
             "FULL: an accepted email survives a power cut; NORMAL: only a crash, but faster"),
-    Setting("MAILER_REDIS_URL", redis_url, None, "doorbells and limits (default: Celery's broker)"),
+    Setting("MAILER_REDIS_URL", redis_url, None, "doorbells and limits (default: Celery's broker)", secret=True),
+    Setting("MAILER_NAMESPACE", namespace, "mailer", "begins the names of queues and of keys in Redis: one for each ledger"),
     Setting("MAILER_BASE_URL", base_url, "http://127.0.0.1:5000", "where links in emails lead"),
     Setting("MAILER_PRODUCT_NAME", text, "Mailer", "name shown in emails and pages"),
-    Setting("MAILER_TEMPLATES", text, None, "one more folder of email templates, looked at first"),
+    Setting("MAILER_TEMPLATES", existing("folder"), None, "one more folder of email templates, looked at first"),
     Setting("MAILER_ALLOW_TEST_DOMAINS", boolean, False, "accept addresses under .test and localhost"),
     Setting("MAILER_BATCH", whole(1, 1000), 100, "deliveries that a worker claims at once"),
     Setting("MAILER_DRAIN_SECONDS", seconds(0.1, 600), 20, "a task drains so long, then passes on"),
@@ -215,12 +254,18 @@ def load(config: MutableMapping[str, Any], environ: Mapping[str, str] = os.envir
     _check_relations(config)
 
 
-def celery_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+def celery_settings(given: Any) -> dict[str, Any]:
     """Celery's settings under the lower-case names that Celery reads.
 
     ``FLASK_CELERY__BROKER_URL`` arrives as ``{"BROKER_URL": ...}``, which Celery would ignore.
     """
-    return {key.lower(): value for key, value in given.items()}
+    if not isinstance(given, Mapping):
+        raise SettingError(f"CELERY: expected a mapping of Celery's settings, got {given!r}")
+    settings = {str(key).lower(): value for key, value in given.items()}
+    options = settings.get("broker_transport_options")
+    if isinstance(options, Mapping):
+        settings["broker_transport_options"] = {str(k).lower(): v for k, v in options.items()}
+    return settings
 
 
 def message_budget(config: Mapping[str, Any]) -> float:
@@ -250,9 +295,10 @@ def _check_relations(config: Mapping[str, Any]) -> None:
         raise SettingError("MAIL_USE_TLS and MAIL_USE_SSL: expected at most one of them to be true")
     if bool(config["MAIL_USERNAME"]) != bool(config["MAIL_PASSWORD"]):
         raise SettingError("MAIL_USERNAME and MAIL_PASSWORD: expected both or neither")
-    visibility = (config["CELERY"].get("broker_transport_options") or {}).get(
-        "visibility_timeout", 3600
-    )
+    options = config["CELERY"].get("broker_transport_options") or {}
+    visibility = options.get("visibility_timeout", 3600)
+    if not isinstance(visibility, (int, float)):
+        raise SettingError(f"CELERY: visibility_timeout: expected seconds, got {visibility!r}")
     chain = (
         ("the time one email may take (MAIL_*TIMEOUT_SECONDS)", message_budget(config)),
         ("MAILER_TASK_SECONDS", config["MAILER_TASK_SECONDS"]),
@@ -262,6 +308,12 @@ def _check_relations(config: Mapping[str, Any]) -> None:
     for (low, less), (high, more) in itertools.pairwise(chain):
         if less >= more:
             raise SettingError(f"{low}: expected less than {high} ({more:g} s), got {less:g} s")
+    if config["MAILER_BACKOFF_BASE_SECONDS"] > config["MAILER_BACKOFF_CAP_SECONDS"]:
+        raise SettingError(
+            "MAILER_BACKOFF_BASE_SECONDS: expected at most MAILER_BACKOFF_CAP_SECONDS "
+            f"({config['MAILER_BACKOFF_CAP_SECONDS']:g}), got "
+            f"{config['MAILER_BACKOFF_BASE_SECONDS']:g}"
+        )
     if config["MAILER_DRAIN_SECONDS"] + message_budget(config) > config["MAILER_TASK_SECONDS"]:
         room = config["MAILER_TASK_SECONDS"] - message_budget(config)
         raise SettingError(

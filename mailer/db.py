@@ -52,9 +52,7 @@ class Database:
         if self.url.get_backend_name() == "sqlite":
             self.engine = _sqlite_engine(self.url, sqlite_synchronous)
         else:
-            self.engine = sa.create_engine(
-                self.url, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS}
-            )
+            self.engine = _postgresql_engine(self.url)
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -89,6 +87,8 @@ class Database:
         if self.url.database and self.url.get_backend_name() == "sqlite":
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         with self.begin() as connection:
+            if self.url.get_backend_name() == "postgresql":
+                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         return _head()
@@ -131,8 +131,30 @@ def unavailable_as_ours() -> Iterator[None]:
         raise LedgerUnavailable("the ledger's connection was lost") from error
 
 
+def _postgresql_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        hide_parameters=True,  # an error must not show addresses and contexts
+        connect_args={
+            "connect_timeout": BUSY_SECONDS,
+            "keepalives_idle": 30,
+            "tcp_user_timeout": 10_000,  # milliseconds
+        },
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def configure(connection: Any, record: Any) -> None:
+        # A request waits for a lock as long as it would with SQLite, and for nothing for ever.
+        connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+        connection.execute("SET statement_timeout = '30s'")
+        connection.commit()
+
+    return engine
+
+
 def _sqlite_engine(url: sa.URL, synchronous: str) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:

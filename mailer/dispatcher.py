@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
 from flask_mail import Message
-from sqlalchemy.orm import Session, SessionTransaction, scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
-from . import interchange, signals
+from . import commits, interchange, signals
 from .content import Attachment
 from .db import unavailable_as_ours
-from .drafting import Mailbox, Request, draft
+from .drafting import REQUEST_FIELDS, Mailbox, Request, draft
 from .errors import InvalidEmail, NotFound, Problem
-from .ledger import Draft, Filters
+from .ledger import Draft, Filters, Recorded
 from .ledger.operations import Changed
 from .models import Email
+from .sending import tell
 from .state import State, current
 
 AnySession = Session | scoped_session[Any]
@@ -63,38 +63,29 @@ def dispatch(
     Raises InvalidEmail with every problem at once, or LedgerUnavailable; then nothing is stored.
     A broker that is away is no error: the email is sent when it is back.
     """
+    request = Request(
+        template=None if isinstance(template, Message) else template,
+        to=to,
+        context=context,
+        cc=cc,
+        bcc=bcc,
+        subject=subject,
+        html=html,
+        text=text,
+        sender=sender,
+        reply_to=reply_to,
+        headers=headers,
+        attachments=attachments,
+        tags=tags,
+        locale=locale,
+        lane=lane,
+        send_at=send_at,
+        expires_at=expires_at,
+        idempotency_key=idempotency_key,
+        on_unknown=on_unknown,
+    )
     if isinstance(template, Message):
-        request = Request(
-            **interchange.arguments(template),
-            tags=tags,
-            lane=lane,
-            send_at=send_at,
-            expires_at=expires_at,
-            idempotency_key=idempotency_key,
-            on_unknown=on_unknown,
-        )
-    else:
-        request = Request(
-            template=template,
-            to=to,
-            context=context,
-            cc=cc,
-            bcc=bcc,
-            subject=subject,
-            html=html,
-            text=text,
-            sender=sender,
-            reply_to=reply_to,
-            headers=headers,
-            attachments=attachments,
-            tags=tags,
-            locale=locale,
-            lane=lane,
-            send_at=send_at,
-            expires_at=expires_at,
-            idempotency_key=idempotency_key,
-            on_unknown=on_unknown,
-        )
+        request.take(interchange.arguments(template))
     state = current()
     return _accept(state, [draft(state, request)], session)[0]
 
@@ -111,14 +102,16 @@ def dispatch_many(
     drafts: list[Draft] = []
     problems: list[Problem] = []
     for position, arguments in enumerate(emails):
+        if unknown := set(arguments) - REQUEST_FIELDS:
+            names = ", ".join(sorted(unknown))
+            problems.append(Problem(f"emails[{position}]", f"there is no argument {names}"))
+            continue
         try:
             drafts.append(draft(state, Request(**arguments)))
         except InvalidEmail as error:
             problems += [
                 Problem(f"emails[{position}].{field}", message) for field, message in error.problems
             ]
-        except TypeError as error:
-            problems.append(Problem(f"emails[{position}]", str(error).partition("() ")[2]))
     if problems:
         raise InvalidEmail(problems)
     return _accept(state, drafts, session) if drafts else []
@@ -147,54 +140,25 @@ def cancel(filters: Filters, *, actor: str) -> list[Changed]:
 def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Email]:
     if session is None:
         with state.database.begin() as connection:
-            emails = state.ledger.record(connection, drafts)
-        _after_commit(state, emails, drafts)
-        return emails
-    opened = session() if isinstance(session, scoped_session) else session
-    with unavailable_as_ours():
-        emails = state.ledger.record(opened.connection(), drafts)
-    _on_commit(opened, lambda: _after_commit(state, emails, drafts))
-    return emails
+            recorded = state.ledger.record(connection, drafts)
+        _after_commit(state, recorded)
+    else:
+        opened = session() if isinstance(session, scoped_session) else session
+        with unavailable_as_ours():
+            recorded = state.ledger.record(opened.connection(), drafts)
+        commits.run_after(opened, lambda: _after_commit(state, recorded))
+    return [one.email for one in recorded]
 
 
-def _after_commit(state: State, emails: list[Email], drafts: list[Draft]) -> None:
-    now_due = [email for email, one in zip(emails, drafts, strict=True) if one.send_at is None]
+def _after_commit(state: State, recorded: list[Recorded]) -> None:
+    new = [one for one in recorded if one.new]
     # One ring a lane, whatever the number: the task drains all that is due.
-    _ring(state, {email.lane: email.id for email in reversed(now_due)})
+    _ring(state, {one.email.lane: one.email.id for one in reversed(new) if one.due})
     if signals.email_queued.receivers:
-        for email in emails:
-            signals.email_queued.send(state.app, email=email)
+        for one in new:
+            tell(signals.email_queued, state, email=one.email)
 
 
 def _ring(state: State, email_ids: dict[str, str]) -> None:
     for lane, email_id in email_ids.items():
         state.doorbell.ring(lane, email_id)
-
-
-_CALLBACKS = "mailer_on_commit"
-
-
-def _on_commit(session: Session, callback: Any) -> None:
-    """Run ``callback`` once the outermost transaction of ``session`` has been committed."""
-    waiting = session.info.get(_CALLBACKS)
-    if waiting is None:
-        waiting = session.info[_CALLBACKS] = []
-        sa.event.listen(session, "after_transaction_end", _transaction_ended)
-        sa.event.listen(session, "after_commit", _committed)
-    waiting.append(callback)
-
-
-def _committed(session: Session) -> None:
-    # Also fires for savepoints, whose rows the outer transaction may still roll back.
-    if not session.in_nested_transaction():
-        session.info["mailer_committed"] = True
-
-
-def _transaction_ended(session: Session, transaction: SessionTransaction) -> None:
-    if transaction.parent is not None:
-        return
-    callbacks = session.info.get(_CALLBACKS, [])
-    run = list(callbacks) if session.info.pop("mailer_committed", False) else []
-    callbacks.clear()
-    for callback in run:
-        callback()

@@ -1,9 +1,9 @@
 """Doorbells: one coalesced wake-up per lane, from after a commit to before the next claim.
 
 ``ring`` publishes a `send_email` task unless the lane's bell is already ringing: then a task
-that has not started yet will claim after our commit. ``answer`` silences the bell just before
-a claim. A lost bell expires, and beat rings anyway, so no failure here loses an email, and
-none is raised.
+waits or drains that has yet to make a claim after ``answer``, which silences the bell. So what was
+committed while it rang is claimed. A lost bell expires, and beat rings anyway: no failure here
+loses an email, and none is raised.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Doorbell:
     """The bells of one app's lanes."""
 
     def __init__(
-        self, celery_app: Celery, redis_url: str | None, *, queue_prefix: str, task_seconds: float
+        self, celery_app: Celery, redis_url: str | None, *, namespace: str, task_seconds: float
     ) -> None:
         """``redis_url`` None: every ring publishes (a broker that is not Redis)."""
         self._celery = celery_app
         self._redis_url = redis_url
-        self._queue_prefix = queue_prefix
+        self._namespace = namespace
         self._task_seconds = task_seconds
         self._quiet_until = 0.0
         self._eager = threading.local()
@@ -57,13 +57,15 @@ class Doorbell:
         self._lock = threading.Lock()
 
     def ring(self, lane: str, email_id: str) -> bool:
-        """Wake a worker for a lane; return whether a task was published. Never raises."""
+        """Wake a worker for a lane; return whether a task was published. Raises no failure."""
         if self._celery.conf.task_always_eager:
             return self._run_here(lane, email_id)
         if time.monotonic() < self._quiet_until:
             return False
         try:
-            if self._redis and not self._redis.set(_bell(lane), email_id, nx=True, px=RINGS_FOR_MS):
+            if self._redis and not self._redis.set(
+                self._bell(lane), email_id, nx=True, px=RINGS_FOR_MS
+            ):
                 return False
             self._publish(lane, email_id)
         # Whatever it is, the email is stored and beat will ring: the caller must not fail.
@@ -72,11 +74,18 @@ class Doorbell:
             return False
         return True
 
+    def pass_on(self, lane: str, email_id: str) -> bool:
+        """Wake one more worker for a lane, also while its bell rings: whoever drains it calls."""
+        self.answer(lane)
+        return self.ring(lane, email_id)
+
     def answer(self, lane: str) -> None:
         """Silence a lane's bell: whoever commits from now on rings anew. Never raises."""
-        if self._redis and not self._celery.conf.task_always_eager:
+        if self._celery.conf.task_always_eager or time.monotonic() < self._quiet_until:
+            return
+        if self._redis:
             try:
-                self._redis.delete(_bell(lane))
+                self._redis.delete(self._bell(lane))
             except redis.RedisError as error:
                 self._failed(lane, error)
 
@@ -89,7 +98,7 @@ class Doorbell:
             self._celery.tasks[TASK].apply_async(
                 (email_id,),
                 producer=producer,
-                queue=self._queue_prefix + lane,
+                queue=queue_name(self._namespace, lane),
                 retry=False,
                 time_limit=math.ceil(self._task_seconds),
             )
@@ -114,14 +123,18 @@ class Doorbell:
 
     def _run_here(self, lane: str, email_id: str) -> bool:
         # Eager tasks run inside the ring; a drain that rings for its next batch loops anyway.
-        if getattr(self._eager, "draining", False):
+        draining: set[str] = self._eager.__dict__.setdefault("lanes", set())
+        if lane in draining:
             return False
-        self._eager.draining = True
+        draining.add(lane)
         try:
             self._celery.tasks[TASK].apply_async((email_id,))
         finally:
-            self._eager.draining = False
+            draining.discard(lane)
         return True
+
+    def _bell(self, lane: str) -> str:
+        return f"{self._namespace}:bell:{lane}"
 
     def _failed(self, lane: str, error: Exception) -> None:
         self.failures += 1
@@ -129,5 +142,6 @@ class Doorbell:
         log.warning("doorbell lane=%s failed, beat will ring: %r", lane, error)
 
 
-def _bell(lane: str) -> str:
-    return f"mailer:bell:{lane}"
+def queue_name(namespace: str, lane: str) -> str:
+    """Return the Celery queue of a lane."""
+    return f"{namespace}.{lane}"

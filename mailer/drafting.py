@@ -7,8 +7,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -23,7 +23,9 @@ from .template import EmailTemplate
 Mailbox = str | tuple[str, str]
 
 TAGS_MAX = 20
+HEADERS_MAX = 50
 KEY_MAX = 256
+FARTHEST = timedelta(days=3660)
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -32,7 +34,7 @@ _TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 class Request:
     """The arguments of ``dispatch`` as they came, nothing checked yet."""
 
-    template: str | None = None
+    template: Any = None
     to: Any = ()
     context: Any = None
     cc: Any = ()
@@ -51,6 +53,19 @@ class Request:
     expires_at: datetime | None = None
     idempotency_key: str | None = None
     on_unknown: str | None = None
+    twice: tuple[str, ...] = ()
+    """Arguments that were given beside a Message that has them."""
+
+    def take(self, arguments: Mapping[str, Any]) -> None:
+        """Take the arguments that a `flask_mail.Message` stands for."""
+        blank = Request()
+        names = [*arguments, "context", "locale"]
+        self.twice = tuple(n for n in names if getattr(self, n) != getattr(blank, n))
+        for name, value in arguments.items():
+            setattr(self, name, value)
+
+
+REQUEST_FIELDS = frozenset(one.name for one in fields(Request)) - {"twice"}
 
 
 def draft(state: State, request: Request) -> Draft:
@@ -70,6 +85,8 @@ class _Drafting:
 
     def run(self) -> Draft:
         request = self.request
+        for name in request.twice:
+            self._problem(name, "expected none beside a Message, which has its own")
         template = self._template()
         attachments = self._attachments()
         groups = self._addresses()
@@ -122,6 +139,10 @@ class _Drafting:
 
     def _template(self) -> EmailTemplate | None:
         if self.request.template is None:
+            return None
+        if not isinstance(self.request.template, str):
+            given = headers.shown(self.request.template)
+            self._problem("template", f"expected a template's name or None, got {given}")
             return None
         try:
             return self.state.renderer.template(self.request.template)
@@ -189,8 +210,8 @@ class _Drafting:
         found = [one.email for name in ("to", "cc", "bcc") for one in groups[name]]
         recipients = list(dict.fromkeys(found))
         limit = self.state.config["MAILER_MAX_RECIPIENTS"]
-        fields = {problem.field.partition("[")[0] for problem in self.problems}
-        if not recipients and not fields & {"to", "cc", "bcc"}:
+        wrong = {problem.field.partition("[")[0] for problem in self.problems}
+        if not recipients and not wrong & {"to", "cc", "bcc"}:
             self._problem("to", "expected at least one recipient")
         if len(recipients) > limit:
             self._problem("to", f"expected at most {limit} recipients, got {len(recipients)}")
@@ -238,6 +259,8 @@ class _Drafting:
 
     def _headers(self) -> dict[str, str]:
         given = self._mapping("headers", self.request.headers)
+        if len(given) > HEADERS_MAX:
+            self._problem("headers", f"expected at most {HEADERS_MAX}, got {len(given)}")
         seen: set[str] = set()
         for name, value in given.items():
             if not isinstance(name, str) or not isinstance(value, str):
@@ -296,6 +319,8 @@ class _Drafting:
             if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
                 self._problem(name, f"expected an aware datetime, got {headers.shown(value)}")
                 return
+            if value is not None and value - datetime.now(UTC) > FARTHEST:
+                self._problem(name, f"expected an instant within {FARTHEST.days} days")
         if send_at and expires_at and expires_at <= send_at:
             self._problem("expires_at", "expected an instant after send_at")
 
@@ -338,12 +363,13 @@ def _with_ascii_name(file: Attachment) -> Attachment:
 
 
 def _fingerprint(made: Draft) -> str:
-    """Return a digest of all that makes this email what it is, whatever it is stored as."""
+    """Return a digest of all that makes this email what it is, whatever it is stored as.
+
+    Without its times: whoever tries again says "in an hour" an instant later.
+    """
     content = {
-        **made.email,
+        **{name: value for name, value in made.email.items() if name != "expires_at"},
         "recipients": made.recipients,
-        "send_at": made.send_at,
-        "expires_in": made.expires_in,
         "attachments": [
             [file.filename, file.content_type, file.content_id, sha256(file.data).hexdigest()]
             for file in made.attachments

@@ -35,7 +35,11 @@ class Mailer:
         if "mail" not in app.extensions:
             flask_mail.Mail(app)
         celery_app = app.extensions.get("celery") or celery_init_app(app)
-        add_lanes(celery_app, sweep_seconds=app.config["MAILER_SWEEP_SECONDS"])
+        add_lanes(
+            celery_app,
+            app.config["MAILER_NAMESPACE"],
+            sweep_seconds=app.config["MAILER_SWEEP_SECONDS"],
+        )
         app.extensions["mailer"] = State(app, self.loaders)
         app.cli.add_command(group)
 

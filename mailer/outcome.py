@@ -22,8 +22,8 @@ class Kind(enum.StrEnum):
     AMBIGUOUS = "ambiguous"
     """Lost or timed out after the final dot, before its reply: perhaps accepted."""
     UNAVAILABLE = "unavailable"
-    """The transport could not be used (refused, DNS, TLS, AUTH, banner, 421): says nothing
-    about this email, so no attempt is charged."""
+    """The transport could not be used (refused, DNS, TLS, AUTH, greeting): says nothing about
+    this email, so no attempt is charged."""
     NOT_STARTED = "not started"
     """Handed back untouched: the lease or the time of the batch ran out."""
     UNRENDERABLE = "unrenderable"

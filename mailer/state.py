@@ -74,7 +74,7 @@ class State:
         return Doorbell(
             self.celery,
             self.redis_url,
-            queue_prefix="mailer.",
+            namespace=self.config["MAILER_NAMESPACE"],
             task_seconds=self.config["MAILER_TASK_SECONDS"],
         )
 
@@ -110,6 +110,11 @@ class State:
             max_messages_per_connection=config["MAIL_MAX_EMAILS"],
             observe=_log_conversation if config["MAIL_DEBUG"] else None,
         )
+
+    def check(self) -> None:
+        """Find out at the start what would fail at the first email. Raises MailerError."""
+        _ = self.transport, self.renderer  # made here, which checks settings and templates
+        self.database.check_migrated()
 
     @property
     def message_budget(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from mailer.app import create_app
@@ -18,6 +19,7 @@ from mailer.db import Database
 from mailer.dev.catcher import Catcher
 from mailer.dev.redis import EmbeddedRedis
 from mailer.ledger import Ledger
+from mailer.models import Delivery
 from mailer.state import of
 
 from . import postgresql
@@ -111,6 +113,15 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "MAILER_BACKOFF_BASE_SECONDS": 0,
         "CELERY": {"broker_url": "memory://", "task_always_eager": True},
     }
+
+
+def let_time_pass(database: Database, column: str, seconds: float) -> None:
+    """Shift an instant of every delivery into the past: the database's clock is the only one."""
+    with database.begin() as connection:
+        field = Delivery.__table__.c[column]
+        connection.execute(
+            sa.update(Delivery).values({column: sa.type_coerce(field, sa.Double) - seconds})
+        )
 
 
 AppFactory = Callable[..., Flask]

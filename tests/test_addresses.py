@@ -11,7 +11,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from mailer import addresses
-from mailer.addresses import needs_smtputf8, parse
+from mailer.addresses import parse
 from mailer.content import Address
 from mailer.headers import shown
 
@@ -227,8 +227,3 @@ def test_a_hostile_value_of_any_length_is_refused_quickly() -> None:
         assert len(str(caught.value)) < 500
     # A pattern that backtracks would take minutes.
     assert time.perf_counter() - start < 5
-
-
-def test_only_a_local_part_beyond_ascii_needs_smtputf8() -> None:
-    assert needs_smtputf8("jürgen@example.com")
-    assert not needs_smtputf8(parse("j@faß.de").email)

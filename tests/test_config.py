@@ -96,6 +96,13 @@ WRONG = [
     ("MAILER_LIMIT_PER_CLIENT", "often", "a rate such as 5/hour"),
     ("MAILER_SQLITE_SYNCHRONOUS", "OFF", "one of FULL, NORMAL"),
     ("MAIL_SERVER", 1.5, "text"),
+    ("MAIL_SERVER", "smtp.example.com\r\n", "the name or address of a server"),
+    ("MAIL_DEFAULT_SENDER", "nobody", "an address such as"),
+    ("MAIL_CA_FILE", "/no/such/file.pem", "the path of a file that is there"),
+    ("MAILER_TEMPLATES", "/no/such/folder", "the path of a folder that is there"),
+    ("MAILER_NAMESPACE", "a b", "1 to 40 letters"),
+    ("CELERY", "redis://", "a mapping"),
+    ("CELERY", {"broker_transport_options": {"visibility_timeout": "abc"}}, "seconds, got 'abc'"),
 ]
 
 
@@ -107,11 +114,19 @@ def test_a_wrong_value_is_refused_by_name_value_and_what_was_expected(
         loaded(**{name: value})
 
 
-def test_a_wrong_secret_is_never_shown() -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAIL_PASSWORD", ["hunter2"]),
+        ("MAILER_DATABASE_URL", "mysql://root:hunter2@db/app"),
+        ("MAILER_REDIS_URL", "http://:hunter2@redis"),
+    ],
+)
+def test_a_wrong_secret_is_never_shown(name: str, value: Any) -> None:
     with pytest.raises(SettingError) as caught:
-        loaded(MAIL_PASSWORD=["hunter2"])
+        loaded(**{name: value})
     assert "hunter2" not in str(caught.value)
-    assert "MAIL_PASSWORD" in str(caught.value)
+    assert name in str(caught.value)
 
 
 @pytest.mark.parametrize("where", ["environment", "code"])
@@ -128,6 +143,8 @@ RELATIONS: list[tuple[dict[str, Any], str]] = [
     ({"MAILER_TASK_SECONDS": 700}, "MAILER_LEASE_SECONDS"),
     ({"MAILER_LEASE_SECONDS": 3600}, "visibility_timeout"),
     ({"MAILER_DRAIN_SECONDS": 100}, "MAILER_DRAIN_SECONDS"),
+    ({"MAILER_BACKOFF_BASE_SECONDS": 60, "MAILER_BACKOFF_CAP_SECONDS": 1}, "CAP_SECONDS"),
+    ({"CELERY": {"broker_transport_options": {"VISIBILITY_TIMEOUT": 60}}}, "visibility_timeout"),
     ({"MAIL_USE_TLS": True, "MAIL_USE_SSL": True}, "at most one"),
     ({"MAIL_USERNAME": "ada"}, "both or neither"),
     ({"MAIL_PASSWORD": "hunter2"}, "both or neither"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,31 @@ def test_a_locked_sqlite_is_unavailable_after_the_busy_timeout(
             connection.execute(sa.select(Email.id))
     database.close()
     other.close()
+
+
+def test_a_locked_postgresql_is_unavailable_and_no_request_hangs(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mailer.config import database_url as typed
+
+    monkeypatch.setattr("mailer.db.BUSY_SECONDS", 1)
+    database = Database(typed(postgresql_url))
+    database.upgrade()
+    with database.begin() as other:
+        other.execute(sa.text("LOCK TABLE mailer_emails"))
+        started = time.monotonic()
+        with pytest.raises(LedgerUnavailable), database.begin() as connection:
+            connection.execute(sa.update(Email).values(locale="de"))
+        assert time.monotonic() - started < 5
+    database.close()
+
+
+def test_no_value_is_in_the_traceback_of_a_ledger_that_is_gone(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE mailer_emails RENAME TO gone"))
+    with pytest.raises(LedgerUnavailable) as caught, database.begin() as connection:
+        connection.execute(sa.insert(Email).values(id="x", context={"token": "canary"}))
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_writers_at_once_wait_for_each_other_and_none_fails(database: Database) -> None:

@@ -84,6 +84,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("header of ours", {"headers": {"Subject": "x"}}, "headers", "Subject"),
     ("newline in a header", {"headers": {"X-A": "x\r\nBcc: y@z.example"}}, "headers", "U+000D"),
     ("bad header name", {"headers": {"X A": "x"}}, "headers", "'X A'"),
+    ("too many headers", {"headers": {f"X-{n}": "x" for n in range(51)}}, "headers", "at most 50"),
     ("header twice", {"headers": {"X-A": "1", "x-a": "2"}}, "headers", "once"),
     ("headers of a wrong type", {"headers": ["X"]}, "headers", "a mapping"),
     ("attachment name with a path", {"attachments": [Attachment(filename="../x", data=b"")]},
@@ -96,6 +97,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
      "attachments", "once"),
     ("body too large", {"text": "x" * 1_000_001}, "text", "at most 1000000 bytes"),
     ("naive time", {"send_at": datetime(2030, 1, 1)}, "send_at", "aware"),  # noqa: DTZ001
+    ("time out of reach", {"send_at": datetime.max.replace(tzinfo=UTC)}, "send_at", "within"),
     ("late before early", {"send_at": datetime(2030, 1, 2, tzinfo=UTC),
                            "expires_at": datetime(2030, 1, 1, tzinfo=UTC)},
      "expires_at", "after send_at"),
@@ -125,6 +127,7 @@ def test_bad_input_is_refused_by_field_and_nothing_is_stored(
 
 BAD_TEMPLATES: list[tuple[str, dict[str, Any], str, str]] = [
     ("unknown template", {"template": "wellcome"}, "template", "welcome"),
+    ("no name", {"template": 5}, "template", "got 5"),
     ("path", {"template": "../welcome"}, "template", "../welcome"),
     ("missing variables", {"context": {}}, "context", "start_url"),
     ("not JSON", {"context": {"start_url": object()}}, "context", "JSON"),
@@ -204,8 +207,6 @@ CHANGES: list[dict[str, Any]] = [
     {"lane": "bulk"},
     {"locale": "de"},
     {"on_unknown": "hold"},
-    {"send_at": datetime(2030, 1, 1, tzinfo=UTC)},
-    {"expires_at": datetime(2030, 1, 1, tzinfo=UTC)},
     {"attachments": [Attachment(filename="a.txt", data=b"1")]},
 ]
 
@@ -215,6 +216,15 @@ def test_every_argument_counts_as_content(app: Flask, change: dict[str, Any]) ->
     dispatch(**HELLO, idempotency_key="k")
     with pytest.raises(IdempotencyConflict):
         dispatch(**{**HELLO, **change}, idempotency_key="k")
+
+
+def test_who_says_in_an_hour_again_an_instant_later_means_the_same_email(app: Flask) -> None:
+    def once() -> str:
+        soon = datetime.now(UTC) + timedelta(hours=1)
+        late = soon + timedelta(hours=1)
+        return dispatch(**HELLO, idempotency_key="k", send_at=soon, expires_at=late).id
+
+    assert once() == once()
 
 
 def test_send_at_waits_in_the_ledger(app: Flask) -> None:
@@ -229,7 +239,7 @@ def test_many_are_stored_together_or_not_at_all(app: Flask) -> None:
     with pytest.raises(InvalidEmail) as caught:
         dispatch_many([HELLO, {**HELLO, "to": "x"}, {**HELLO, "colour": "red"}])
     assert [problem.field for problem in caught.value.problems] == ["emails[1].to", "emails[2]"]
-    assert "colour" in str(caught.value)
+    assert "there is no argument colour" in str(caught.value)
     assert stored(app) == 0
     emails = dispatch_many([{**HELLO, "to": f"u{n}@example.com"} for n in range(50)])
     assert len({email.id for email in emails}) == 50
@@ -268,6 +278,14 @@ def test_a_flask_mail_message_is_dispatched_whole(app: Flask) -> None:
     assert (history.email.lane, history.email.headers) == ("bulk", {"X-Order": "1"})
 
 
+def test_what_a_message_has_is_not_taken_from_the_arguments_too(app: Flask) -> None:
+    message = flask_mail.Message("Hi", recipients=["ada@example.com"], body="x")
+    with pytest.raises(InvalidEmail) as caught:
+        dispatch(message, to="bob@example.com", context={"a": 1})
+    assert {problem.field for problem in caught.value.problems} == {"to", "context"}
+    assert stored(app) == 0
+
+
 def test_a_hostile_flask_mail_message_is_refused(app: Flask) -> None:
     message = flask_mail.Message("Hi", recipients=["a@b.example, c@d.example"], body="x")
     message.extra_headers = {"X-A": "x\r\nBcc: eve@example.com"}
@@ -289,7 +307,21 @@ def test_email_queued_is_told_after_the_commit(app: Flask) -> None:
 
     with signals.email_queued.connected_to(receiver, sender=app):
         email = dispatch(**HELLO)
-    assert told == [(email.id, 1)]
+        dispatch(**HELLO, idempotency_key="k")
+        dispatch(**HELLO, idempotency_key="k")
+    assert told[0] == (email.id, 1)
+    assert len(told) == 2  # a repetition is no new email
+
+
+def test_a_receiver_of_email_queued_that_raises_fails_nobody(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def receiver(sender: Flask, email: Email) -> None:
+        raise RuntimeError
+
+    with signals.email_queued.connected_to(receiver, sender=app):
+        dispatch(**HELLO)
+    assert stored(app) == 1
 
 
 # In the caller's own transaction
@@ -352,7 +384,20 @@ def test_a_savepoint_rolled_back_leaves_the_rest(
             raise RuntimeError
         session.commit()
     assert stored(app) == 1
-    assert kept.id in rung
+    assert rung == [kept.id]
+
+
+def test_what_follows_a_savepoint_that_was_rolled_back_rings_for_itself(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung = rings(app, monkeypatch)
+    with Session(of(app).database.engine) as session:
+        with pytest.raises(RuntimeError), session.begin_nested():
+            dispatch(**HELLO, session=session)
+            raise RuntimeError
+        kept = dispatch(**HELLO, session=session)
+        session.commit()
+    assert rung == [kept.id]
 
 
 def test_flask_sqlalchemys_session_commits_user_and_email_together(

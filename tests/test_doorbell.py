@@ -55,6 +55,23 @@ def test_an_answered_bell_rings_anew(doorbell: Doorbell, client: redis.Redis) ->
     assert len(published(client, "default")) == 2
 
 
+def test_a_bell_is_passed_on_although_it_rings(doorbell: Doorbell, client: redis.Redis) -> None:
+    doorbell.ring("default", "one")
+    assert doorbell.pass_on("default", "two") is True
+    assert published(client, "default") == ["('two',)", "('one',)"]
+
+
+def test_two_ledgers_on_one_redis_have_bells_of_their_own(
+    make_app: AppFactory, redis_url: str, client: redis.Redis
+) -> None:
+    one = make_app(CELERY={"broker_url": redis_url})
+    two = make_app(CELERY={"broker_url": redis_url}, MAILER_NAMESPACE="two")
+    assert of(one).doorbell.ring("default", "one") is True
+    assert of(two).doorbell.ring("default", "two") is True
+    assert published(client, "default") == ["('one',)"]
+    assert client.llen("two.default") == 1
+
+
 def test_lanes_have_bells_of_their_own(doorbell: Doorbell, client: redis.Redis) -> None:
     assert doorbell.ring("default", "one") is True
     assert doorbell.ring("critical", "two") is True

@@ -19,6 +19,8 @@ from mailer.ledger import Batch, Claimed, Draft, Filters, Ledger, Settlement, cl
 from mailer.models import Attempt, AuditEntry, Delivery, Email, Status
 from mailer.outcome import Kind, Outcome
 
+from .conftest import let_time_pass
+
 ACCEPTED = Outcome(Kind.SENT, "dot", 250, "2.0.0", "Ok: queued", "default")
 REFUSED = Outcome(Kind.REFUSED, "rcpt", 550, "5.1.1", "no such user", "default")
 DEFERRED = Outcome(Kind.DEFERRED, "rcpt", 451, "4.7.1", "greylisted", "default")
@@ -44,7 +46,7 @@ def draft(*recipients: str, **email: Any) -> Draft:
 
 def accept(ledger: Ledger, *drafts: Draft) -> list[Email]:
     with ledger.database.begin() as connection:
-        return ledger.record(connection, drafts)
+        return [one.email for one in ledger.record(connection, drafts)]
 
 
 def settlement(claimed: Claimed, outcome: Outcome, status: Status, **more: Any) -> Settlement:
@@ -61,15 +63,6 @@ def settle(ledger: Ledger, batch: Batch, outcome: Outcome, status: Status, **mor
 
 def statuses(ledger: Ledger) -> list[str]:
     return [row.status for row in reversed(ledger.list(Filters(), 100))]
-
-
-def let_time_pass(database: Database, column: str, seconds: float) -> None:
-    """Shift an instant of every delivery into the past: the database's clock is the only one."""
-    with database.begin() as connection:
-        field = Delivery.__table__.c[column]
-        connection.execute(
-            sa.update(Delivery).values({column: sa.type_coerce(field, sa.Double) - seconds})
-        )
 
 
 def test_what_is_recorded_is_claimed_with_its_email_and_recipients(ledger: Ledger) -> None:
@@ -90,11 +83,11 @@ def test_created_at_is_the_databases_time(ledger: Ledger) -> None:
     assert abs(email.created_at - datetime.now(UTC)) < timedelta(seconds=5)
 
 
-def test_an_attachment_comes_back_with_the_claim(ledger: Ledger) -> None:
-    file = Attachment(filename="a.pdf", data=b"\0\1", content_type="application/pdf")
-    (email,) = accept(ledger, draft(attachments=[file]))
-    accept(ledger, draft())
-    assert ledger.claim("default", 10).attachments == {email.id: [file]}
+def test_attachments_come_back_in_order(ledger: Ledger) -> None:
+    files = [Attachment(filename=name, data=b"\0\1", content_type="a/b") for name in "ba"]
+    (email,) = accept(ledger, draft(attachments=files))
+    accept(ledger, draft(attachments=files[:1]))
+    assert ledger.attachments(email.id) == files
 
 
 def test_claims_are_oldest_first_bounded_and_of_one_lane(ledger: Ledger) -> None:
@@ -217,6 +210,26 @@ def test_an_expired_lease_is_queued_again_and_the_crash_is_in_the_history(ledger
     (delivery,) = history.deliveries
     assert (delivery.status, delivery.attempts, delivery.ambiguous) == ("queued", 1, 1)
     assert [one.outcome for one in history.attempts[delivery.id]] == ["crashed"]
+
+
+def test_after_a_crash_each_of_the_batch_goes_alone_and_in_turn(ledger: Ledger) -> None:
+    accept(ledger, *(draft() for _ in range(3)))
+    assert len(ledger.claim("default", 10).deliveries) == 3
+    let_time_pass(ledger.database, "lease_until", 61)
+    ledger.sweep()
+    let_time_pass(ledger.database, "due_at", 1)
+    accept(ledger, draft(), draft())
+    sizes = [len(ledger.claim("default", 10).deliveries) for _ in range(5)]
+    assert sizes == [1, 1, 1, 2, 0]
+
+
+def test_a_crash_in_the_last_attempt_leaves_it_unknown_not_failed(ledger: Ledger) -> None:
+    ledger.attempts_allowed = 1
+    accept(ledger, draft())
+    ledger.claim("default", 1)
+    let_time_pass(ledger.database, "lease_until", 61)
+    ledger.sweep()
+    assert statuses(ledger) == ["unknown"]
 
 
 def test_a_delivery_that_kills_its_worker_thrice_fails_as_poison(ledger: Ledger) -> None:

@@ -607,7 +607,7 @@ def test_a_refusal_stands_though_the_server_hangs_up_over_it(end: Do) -> None:
 
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data"])
-def test_a_421_to_a_command_is_no_fault_of_the_email(stage: str) -> None:
+def test_a_421_to_a_command_defers_the_email(stage: str) -> None:
     with (
         SMTPServer(script={stage: [Do(b"421 4.3.2 closing\r\n", "close")]}) as smtp,
         connected(smtp) as connection,
@@ -615,7 +615,7 @@ def test_a_421_to_a_command_is_no_fault_of_the_email(stage: str) -> None:
         with pytest.raises(Interrupted) as caught:
             connection.deliver(ANN)
         assert not connection.alive
-    assert caught.value.outcome == Outcome(Kind.UNAVAILABLE, stage, 421, "4.3.2", "closing", "test")
+    assert caught.value.outcome == Outcome(Kind.DEFERRED, stage, 421, "4.3.2", "closing", "test")
 
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data"])
@@ -668,7 +668,7 @@ def test_a_message_cut_off_before_its_dot_is_deferred(
     [
         (b"552 5.3.4 too big\r\n", Kind.REFUSED, 552),
         (b"451 4.3.0 disk full\r\n", Kind.DEFERRED, 451),
-        (b"421 4.3.2 closing\r\n", Kind.UNAVAILABLE, 421),
+        (b"421 4.3.2 closing\r\n", Kind.DEFERRED, 421),
         (b"250 2.0.0 fine\r\n", Kind.DEFERRED, None),
     ],
 )

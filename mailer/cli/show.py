@@ -89,7 +89,7 @@ def _events(history: History, delivery_id: int) -> list[tuple[datetime, str]]:
     events += [
         (
             entry.at,
-            f"{entry.action} by {entry.actor}" + (f": {entry.detail}" if entry.detail else ""),
+            f"{entry.action} by {entry.actor}",
         )
         for entry in history.audit[delivery_id]
     ]
@@ -193,7 +193,7 @@ def _delivery_documents(history: History, commands: str) -> Iterator[dict[str, A
                 for attempt in history.attempts[one.id]
             ],
             "audit": [
-                {name: getattr(entry, name) for name in ("at", "actor", "action", "detail")}
+                {name: getattr(entry, name) for name in ("at", "actor", "action")}
                 for entry in history.audit[one.id]
             ],
             "next": what_happens_next(one, history.email, commands),

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from ..content import Attachment
 from ..db import Database
-from ..models import Email
 from . import claims, operations, queries, record, sweeping
 from .claims import Batch, Claimed, Settlement
 from .queries import Filters
-from .record import Draft
+from .record import Draft, Recorded
 from .sweeping import Swept
 
-__all__ = ["Batch", "Claimed", "Draft", "Filters", "Ledger", "Settlement", "Swept"]
+__all__ = ["Batch", "Claimed", "Draft", "Filters", "Ledger", "Recorded", "Settlement", "Swept"]
 
 
 class Ledger:
@@ -31,7 +31,7 @@ class Ledger:
         self.lease_seconds = lease_seconds
         self.attempts_allowed = attempts_allowed
 
-    def record(self, connection: sa.Connection, drafts: Sequence[Draft]) -> list[Email]:
+    def record(self, connection: sa.Connection, drafts: Sequence[Draft]) -> list[Recorded]:
         """Store emails and their deliveries; an email already stored under the same idempotency
         key is returned instead. Raises IdempotencyConflict."""
         return record.record(connection, drafts, self.attempts_allowed)
@@ -90,6 +90,21 @@ class Ledger:
         """Return the lane of an email, None when there is no such email."""
         with self.database.read() as connection:
             return queries.lane(connection, email_id)
+
+    def attachments(self, email_id: str) -> Sequence[Attachment]:
+        """Return the files of an email, in order."""
+        with self.database.read() as connection:
+            return queries.attachments(connection, email_id)
+
+    def is_due(self, lanes: Sequence[str]) -> bool:
+        """Say whether one of the lanes has a due delivery."""
+        with self.database.read() as connection:
+            return queries.is_due(connection, lanes)
+
+    def due(self) -> dict[str, str]:
+        """Return the lanes with due mail, each with the id of its oldest due email."""
+        with self.database.read() as connection:
+            return sweeping.due_lanes(connection)
 
     def counts(self) -> queries.Counts:
         """Return how many deliveries wait, are being sent or are in trouble, by lane."""

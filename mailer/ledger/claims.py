@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..content import Attachment
 from ..db import now
-from ..models import Attached, Attempt, Delivery, Email, Status
+from ..models import Attempt, Delivery, Email, Status
 from ..outcome import Kind, Outcome
 
 
@@ -24,7 +23,6 @@ class Claimed(NamedTuple):
     attempt: int
     """Number of this attempt, from 1."""
     attempts_allowed: int
-    ambiguous: int
 
 
 class Batch(NamedTuple):
@@ -32,8 +30,6 @@ class Batch(NamedTuple):
 
     token: str
     deliveries: list[Claimed]
-    attachments: dict[str, list[Attachment]]
-    """By email id, for those that have any."""
 
 
 class Settlement(NamedTuple):
@@ -50,14 +46,18 @@ class Settlement(NamedTuple):
     """False gives the attempt back: nothing was learned about this email."""
 
 
+_IS_DUE = (
+    Delivery.lane == sa.bindparam("lane_"),
+    Delivery.status == Status.QUEUED.value,
+    Delivery.due_at <= now(),
+    sa.or_(Delivery.expires_at.is_(None), Delivery.expires_at > now()),
+)
+_OLDEST = (
+    sa.select(Delivery.crashes).where(*_IS_DUE).order_by(Delivery.due_at, Delivery.id).limit(1)
+)
 _due = (
     sa.select(Delivery.id)
-    .where(
-        Delivery.lane == sa.bindparam("lane_"),
-        Delivery.status == Status.QUEUED.value,
-        Delivery.due_at <= now(),
-        sa.or_(Delivery.expires_at.is_(None), Delivery.expires_at > now()),
-    )
+    .where(*_IS_DUE, sa.or_(Delivery.crashes == 0, sa.bindparam("alone_", type_=sa.Boolean())))
     .order_by(Delivery.due_at, Delivery.id)
     .limit(sa.bindparam("limit_"))
     .with_for_update(skip_locked=True)  # SQLite has one writer at a time, and leaves it out
@@ -81,53 +81,33 @@ _CLAIM = (
         Delivery.recipient,
         Delivery.attempts,
         Delivery.attempts_allowed,
-        Delivery.ambiguous,
         Delivery.due_at,
     )
 )
 _EMAILS = sa.select(Email.__table__).where(Email.id.in_(sa.bindparam("ids", expanding=True)))
-_FILES = sa.select(Attached.__table__).where(
-    Attached.email_id.in_(sa.bindparam("ids", expanding=True))
-)
 
 
 def claim(connection: sa.Connection, lane: str, limit: int, lease_seconds: float) -> Batch:
     token = str(uuid.uuid4())
+    crashes = connection.execute(_OLDEST, {"lane_": lane}).scalar()
+    if crashes is None:
+        return Batch(token, [])
+    # What was in hand when a worker died goes alone: if it did that, it takes no other with it.
+    alone = crashes > 0
+    values = {"lane_": lane, "claim_": token, "lease_": lease_seconds}
     rows = connection.execute(
-        _CLAIM, {"lane_": lane, "limit_": limit, "claim_": token, "lease_": lease_seconds}
+        _CLAIM, {**values, "limit_": 1 if alone else limit, "alone_": alone}
     ).all()
     if not rows:
-        return Batch(token, [], {})
+        return Batch(token, [])
     found = connection.execute(_EMAILS, {"ids": list({row.email_id for row in rows})})
     emails = {email.id: email for email in found}
     rows = sorted(rows, key=lambda row: (row.due_at, row.id))  # RETURNING has no order
     deliveries = [
-        Claimed(
-            row.id,
-            emails[row.email_id],
-            row.recipient,
-            row.attempts,
-            row.attempts_allowed,
-            row.ambiguous,
-        )
+        Claimed(row.id, emails[row.email_id], row.recipient, row.attempts, row.attempts_allowed)
         for row in rows
     ]
-    return Batch(token, deliveries, _attachments(connection, emails.values()))
-
-
-def _attachments(connection: sa.Connection, emails: Any) -> dict[str, list[Attachment]]:
-    files: dict[str, list[Attachment]] = {email.id: [] for email in emails if email.has_attachments}
-    if files:
-        for row in connection.execute(_FILES.order_by(Attached.id), {"ids": list(files)}):
-            files[row.email_id].append(
-                Attachment(
-                    filename=row.filename,
-                    content_type=row.content_type,
-                    content_id=row.content_id,
-                    data=row.data,
-                )
-            )
-    return files
+    return Batch(token, deliveries)
 
 
 _MARK = (
@@ -187,6 +167,22 @@ _OTHER = (
         updated_at=now(),
     )
 )
+# What was not begun keeps its place in the order, and the reason of its last attempt.
+_HAND_BACK = (
+    sa.update(Delivery)
+    .where(
+        Delivery.id.in_(sa.bindparam("ids", expanding=True)),
+        Delivery.claim == sa.bindparam("claim_"),
+        Delivery.status == Status.SENDING.value,
+    )
+    .values(
+        status=Status.QUEUED.value,
+        attempts=Delivery.attempts - 1,
+        claim=None,
+        lease_until=None,
+        updated_at=now(),
+    )
+)
 _ATTEMPT = sa.insert(Attempt).values(ended_at=now())
 # Secrets may be in a context: keep it no longer than a delivery can need it.
 _ERASE = (
@@ -201,14 +197,18 @@ _ERASE = (
 
 
 def settle(connection: sa.Connection, token: str, settlements: Sequence[Settlement]) -> None:
-    sent = [one for one in settlements if one.status is Status.SENT]
-    other = [one for one in settlements if one.status is not Status.SENT]
+    # An attempt that never began left no trace outside, and leaves none here.
+    tried = [one for one in settlements if one.outcome.kind is not Kind.NOT_STARTED]
+    unbegun = [one for one in settlements if one.outcome.kind is Kind.NOT_STARTED]
+    sent = [one for one in tried if one.status is Status.SENT]
+    other = [one for one in tried if one.status is not Status.SENT]
     if sent:
         connection.execute(_SENT, {"ids": [one.delivery_id for one in sent]})
     if other:
         connection.execute(_OTHER, [_transition(token, one) for one in other])
-    # An attempt that never began left no trace outside, and leaves none here.
-    tried = [one for one in settlements if one.outcome.kind is not Kind.NOT_STARTED]
+    if unbegun:
+        ids = [one.delivery_id for one in unbegun]
+        connection.execute(_HAND_BACK, {"ids": ids, "claim_": token})
     if tried:
         connection.execute(_ATTEMPT, [_attempt(one) for one in tried])
     if sent:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from ..content import Attachment
 from ..db import now
 from ..errors import NotFound
-from ..models import OPEN, Attempt, AuditEntry, Delivery, Email, Status
+from ..models import (
+    IS_QUEUED,
+    IS_SENDING,
+    IS_TROUBLE,
+    Attached,
+    Attempt,
+    AuditEntry,
+    Delivery,
+    Email,
+    Status,
+)
 
 Listed = Any  # a row of `listing`: the columns named there
 
@@ -36,7 +48,6 @@ class Filters:
     """Which deliveries; every condition that is not None must hold."""
 
     email_id: str | None = None
-    delivery_ids: tuple[int, ...] | None = None
     status: str | None = None
     """One of `STATES`; ``queued`` includes those that wait."""
     statuses: frozenset[Status] | None = None
@@ -54,8 +65,6 @@ class Filters:
         found: list[sa.ColumnElement[bool]] = []
         if self.email_id is not None:
             found.append(Delivery.email_id == self.email_id)
-        if self.delivery_ids is not None:
-            found.append(Delivery.id.in_(self.delivery_ids))
         if self.status is not None:
             found.append(_WAITING.get(self.status, Delivery.status == self.status))
         if self.statuses is not None:
@@ -180,20 +189,44 @@ def lane(connection: sa.Connection, email_id: str) -> str | None:
     return connection.execute(sa.select(Email.lane).where(Email.id == email_id)).scalar()
 
 
+def attachments(connection: sa.Connection, email_id: str) -> list[Attachment]:
+    statement = sa.select(Attached).where(Attached.email_id == email_id).order_by(Attached.id)
+    return [
+        Attachment(
+            filename=row.filename,
+            content_type=row.content_type,
+            content_id=row.content_id,
+            data=row.data,
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+def is_due(connection: sa.Connection, lanes: Sequence[str]) -> bool:
+    return any(connection.execute(_ANY_DUE, {"lane_": lane}).scalar() for lane in lanes)
+
+
+_ANY_DUE = (
+    sa.select(sa.true())
+    .where(
+        Delivery.lane == sa.bindparam("lane_"),
+        Delivery.status == Status.QUEUED.value,
+        Delivery.due_at <= now(),
+    )
+    .limit(1)
+)
+
+
 def counts(connection: sa.Connection) -> Counts:
     by_lane: dict[str, dict[str, int]] = {}
-    # Two queries, each over partial indexes that leave out what was sent.
-    for condition in (
-        Delivery.status.in_([status.value for status in sorted(OPEN)]),
-        Delivery.status.not_in([Status.QUEUED.value, Status.SENDING.value, Status.SENT.value]),
-    ):
+    # Each over a partial index that leaves out what was sent.
+    for condition in (IS_QUEUED, IS_SENDING, IS_TROUBLE):
         for lane, status, number in connection.execute(
             sa.select(Delivery.lane, Delivery.status, sa.func.count())
             .where(condition)
             .group_by(Delivery.lane, Delivery.status)
         ):
             by_lane.setdefault(lane, {})[status] = number
-    is_due = (Delivery.status == Status.QUEUED.value, Delivery.due_at <= now())
     due: dict[str, int] = {}
     ages: dict[str, float] = {}
     for lane, number, age in connection.execute(
@@ -202,7 +235,7 @@ def counts(connection: sa.Connection) -> Counts:
             sa.func.count(),
             sa.type_coerce(now() - sa.func.min(Delivery.due_at), sa.Double),
         )
-        .where(*is_due)
+        .where(IS_QUEUED, Delivery.due_at <= now())
         .group_by(Delivery.lane)
     ):
         due[lane] = number

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -34,19 +34,31 @@ class Draft:
     attachments: Sequence[Attachment] = field(default=())
 
 
+class Recorded(NamedTuple):
+    """An email in the ledger."""
+
+    email: Email
+    new: bool
+    """False: it had been stored before, under the same idempotency key."""
+    due: bool
+    """Whether it could be sent at once."""
+
+
 def record(
     connection: sa.Connection, drafts: Sequence[Draft], attempts_allowed: int
-) -> list[Email]:
-    """Insert ``drafts`` in the transaction of ``connection``; return them as emails, in order."""
+) -> list[Recorded]:
+    """Insert ``drafts`` in the transaction of ``connection``; return their emails, in order."""
     instant = connection.execute(_NOW).scalar_one()
     created_at = datetime.fromtimestamp(instant, UTC)
     emails = [_email(draft, created_at) for draft in drafts]
-    new: list[tuple[Email, Draft]] = []
-    for position, (email, draft) in enumerate(zip(emails, drafts, strict=True)):
-        if email.idempotency_key is None or (known := _insert_keyed(connection, email)) is None:
-            new.append((email, draft))
-        else:
-            emails[position] = known
+    # In the order of the keys: two transactions with the same ones must not wait for each other.
+    keyed = sorted((email for email in emails if email.idempotency_key), key=_key)
+    known = {email.id: _insert_keyed(connection, email) for email in keyed}
+    new = [
+        (email, draft)
+        for email, draft in zip(emails, drafts, strict=True)
+        if known.get(email.id) is None
+    ]
     if unkeyed := [_values(email) for email, _ in new if email.idempotency_key is None]:
         connection.execute(_INSERT_EMAIL, unkeyed)
     if new:
@@ -69,7 +81,18 @@ def record(
         )
     if files := [_file(email, file) for email, draft in new for file in draft.attachments]:
         connection.execute(sa.insert(Attached), files)
-    return emails
+    return [
+        Recorded(
+            email=known.get(email.id) or email,
+            new=known.get(email.id) is None,
+            due=draft.send_at is None or draft.send_at <= created_at,
+        )
+        for email, draft in zip(emails, drafts, strict=True)
+    ]
+
+
+def _key(email: Email) -> str:
+    return email.idempotency_key or ""
 
 
 def _email(draft: Draft, created_at: datetime) -> Email:

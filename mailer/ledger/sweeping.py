@@ -29,7 +29,7 @@ def sweep(connection: sa.Connection) -> Swept:
     return Swept(
         crashed=_give_up_leases(connection),
         expired=_expire(connection),
-        due=_due_lanes(connection),
+        due=due_lanes(connection),
     )
 
 
@@ -38,9 +38,8 @@ _holds = (
 )
 # Only what was marked may have left: whether the server has it, a person finds out.
 _left = sa.and_(_holds, Delivery.marked_at.is_not(None))
-_poison = sa.or_(
-    Delivery.crashes + 1 >= CRASHES_ALLOWED, Delivery.attempts >= Delivery.attempts_allowed
-)
+_poison = Delivery.crashes + 1 >= CRASHES_ALLOWED
+_used_up = Delivery.attempts >= Delivery.attempts_allowed
 _lapsed = (
     sa.select(Delivery.id)
     .where(Delivery.status == Status.SENDING.value, Delivery.lease_until < now())
@@ -55,6 +54,8 @@ _GIVE_UP = (
         status=sa.case(
             (_left, Status.UNKNOWN.value),
             (_poison, Status.FAILED.value),
+            (sa.and_(_used_up, _holds), Status.FAILED.value),
+            (_used_up, Status.UNKNOWN.value),
             else_=Status.QUEUED.value,
         ),
         crashes=Delivery.crashes + 1,
@@ -69,6 +70,7 @@ _GIVE_UP = (
         reason=sa.case(
             (_left, "the worker stopped after the message had begun to leave; nothing was heard"),
             (_poison, "poison: workers stopped while sending it, again and again"),
+            (_used_up, "the worker stopped during the last attempt; nothing was heard"),
             else_="the worker stopped while sending",
         ),
         updated_at=now(),
@@ -132,7 +134,7 @@ _OLDEST_DUE = (
 )
 
 
-def _due_lanes(connection: sa.Connection) -> dict[str, str]:
+def due_lanes(connection: sa.Connection) -> dict[str, str]:
     found: dict[str, Any] = {
         lane: connection.execute(_OLDEST_DUE, {"lane_": lane}).scalar() for lane in LANES
     }

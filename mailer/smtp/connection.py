@@ -113,8 +113,7 @@ class Connection:
                 if refusal is None and not self._wire.silent():
                     raise Broken("data", "the server hung up, or spoke out of turn")
             except Broken as broken:
-                kind = Kind.DEFERRED if broken.reply is None else Kind.UNAVAILABLE
-                raise Interrupted(self._broken_off(kind, broken)) from broken
+                raise Interrupted(self._broken_off(Kind.DEFERRED, broken)) from broken
             if refusal is not None:
                 return refusal
             if may_start():
@@ -255,8 +254,6 @@ class Connection:
             return self._outcome(unheard, stage, words=(lost or broken).words)
         if lost or reply.code == 421:
             self.abandon()
-        if reply.code == 421 and not dot_left:
-            return self._outcome(Kind.UNAVAILABLE, stage, reply)
         if reply.code >= 400:
             return self._answered(stage, reply)
         if reply.code < 300 and self._wire.written >= dot_at + 3:

@@ -11,7 +11,8 @@ from mailer.errors import NotFound
 from mailer.ledger import Filters, Ledger, queries
 from mailer.models import Delivery, Status
 
-from ..test_ledger import accept, draft, let_time_pass
+from ..conftest import let_time_pass
+from ..test_ledger import accept, draft
 
 
 def test_an_email_is_found_by_the_beginning_of_its_id(ledger: Ledger) -> None:

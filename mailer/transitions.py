@@ -1,0 +1,70 @@
+"""How a delivery goes on after an attempt: the one place that decides it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from .ledger import Claimed, Settlement
+from .models import Status
+from .outcome import Kind, Outcome
+
+UNAVAILABLE_SECONDS = 1.0
+"""The least wait after the transport could not be used, whatever the settings say."""
+
+
+def transition(
+    claimed: Claimed,
+    outcome: Outcome,
+    *,
+    base: float,
+    cap: float,
+    random: Callable[[], float] = random.random,
+) -> Settlement:
+    """Return what an outcome makes of a delivery. ``base`` and ``cap`` are those of `backoff`."""
+    status, delay, charged = Status.QUEUED, 0.0, True
+    match outcome.kind:
+        case Kind.SENT:
+            status = Status.SENT
+        case Kind.REFUSED | Kind.UNRENDERABLE:
+            status = Status.FAILED
+        case Kind.UNWANTED:
+            status = Status.CANCELLED
+        case Kind.AMBIGUOUS if claimed.email.on_unknown == "hold":
+            status = Status.UNKNOWN
+        case Kind.DEFERRED | Kind.AMBIGUOUS if claimed.attempt < claimed.attempts_allowed:
+            delay = backoff(claimed.attempt, base=base, cap=cap, random=random)
+        case Kind.DEFERRED:
+            status = Status.FAILED
+        case Kind.AMBIGUOUS:
+            status = Status.UNKNOWN  # perhaps accepted: "failed" would be a guess
+        case Kind.UNAVAILABLE:
+            delay = max(UNAVAILABLE_SECONDS, backoff(1, base=base, cap=cap, random=random))
+            charged = False
+        case Kind.NOT_STARTED:
+            charged = False
+    return Settlement(
+        delivery_id=claimed.delivery_id,
+        email_id=claimed.email.id,
+        attempt=claimed.attempt,
+        outcome=outcome,
+        status=status,
+        delay=delay,
+        charged=charged,
+    )
+
+
+def backoff(
+    attempt: int,
+    *,
+    base: float = 30,
+    cap: float = 14_400,
+    random: Callable[[], float] = random.random,
+) -> float:
+    """Return seconds to wait after failed attempt number ``attempt`` (from 1).
+
+    Doubles from ``base`` up to ``cap``, then takes a random 50-100 %, so that
+    a relay coming back is not met by every email at once.
+    """
+    seconds: float = min(cap, base * 2 ** (attempt - 1))
+    return seconds * (0.5 + random() / 2)
