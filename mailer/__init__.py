@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .app import create_app
     from .celery_app import celery_init_app
     from .content import Attachment
-    from .dispatcher import cancel, dispatch, dispatch_many, retry
+    from .dispatcher import cancel, dispatch, dispatch_many, resolve, retry
     from .errors import IdempotencyConflict, InvalidEmail, LedgerUnavailable, MailerError
     from .extension import Mailer
     from .ledger import Filters
@@ -31,6 +31,7 @@ __all__ = [
     "create_app",
     "dispatch",
     "dispatch_many",
+    "resolve",
     "retry",
 ]
 
@@ -47,6 +48,7 @@ _HOMES = {
     "create_app": "app",
     "dispatch": "dispatcher",
     "dispatch_many": "dispatcher",
+    "resolve": "dispatcher",
     "retry": "dispatcher",
 }
 

@@ -27,31 +27,32 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     load_dotenv(find_dotenv(usecwd=True))
     app.config.from_prefixed_env()
     app.config.from_mapping(config or {})
+    _require(app)
     Mailer(app)
-    _require_secret_key(app)
-    _require_sender(app)
     notifications.init_app(app)
     accounts.init_app(app)
     _check(app)
     return app
 
 
-def _require_secret_key(app: Flask) -> None:
-    if not app.config["SECRET_KEY"]:
-        raise SettingError(
-            "SECRET_KEY: expected a long random text, got none; make one with: "
-            "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
-        )
-    if len(app.config["SECRET_KEY"]) < 16:
+_REQUIRED = {
+    "SECRET_KEY": "a long random text, the same for web and workers; make one with: "
+    "python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+    "MAIL_DEFAULT_SENDER": "whom account emails come from, such as 'Acme <hello@acme.example>'",
+    "MAILER_BASE_URL": "where the links in emails lead, such as https://accounts.acme.example",
+    "MAILER_DATABASE_URL": "where the ledger is, such as sqlite:////var/lib/mailer/ledger.sqlite3",
+}
+"""What has no safe default for a service: each would only be missed once mail has gone wrong."""
+
+
+def _require(app: Flask) -> None:
+    missing = [
+        f"{name}: expected {what}" for name, what in _REQUIRED.items() if not app.config.get(name)
+    ]
+    if missing:
+        raise SettingError("; ".join(missing))
+    if len(str(app.config["SECRET_KEY"])) < 16:
         raise SettingError("SECRET_KEY: expected at least 16 characters, got fewer")
-
-
-def _require_sender(app: Flask) -> None:
-    if not app.config["MAIL_DEFAULT_SENDER"]:
-        raise SettingError(
-            "MAIL_DEFAULT_SENDER: expected the address that account emails come from, such as "
-            "'Acme <hello@acme.example>', got none"
-        )
 
 
 def _check(app: Flask) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from . import message, plaintext
 from .content import Address, Attachment, Content
+from .errors import RenderError
 from .state import State
 
 
@@ -69,6 +70,11 @@ def _content(state: State, email: Any) -> Content | None:
         loaded = loader(context)
         if loaded is None:
             return None
+        if not isinstance(loaded, dict):
+            raise RenderError(
+                f"the context loader of {email.template!r}: expected a dict or None, "
+                f"got {type(loaded).__name__}"
+            )
         context = loaded
     content = state.renderer.render(email.template, context, email.locale)
     return content if email.subject is None else content._replace(subject=email.subject)

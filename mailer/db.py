@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
-from .errors import LedgerUnavailable, NotMigrated
+from .errors import LedgerUnavailable, NotMigrated, SettingError
 
 BUSY_SECONDS = 5
-_NO_TABLES = "the ledger has no tables: run `mailer db upgrade`"
+_WHAT_TO_RUN = "run `flask mailer db upgrade` (for the service `mailer db upgrade`)"
+_NO_TABLES = f"the ledger has no tables: {_WHAT_TO_RUN}"
 VERSION_TABLE = "mailer_alembic_version"  # an app's own Alembic keeps its own
 
 
@@ -100,8 +102,8 @@ class Database:
             revision = context.get_current_revision()
         if revision != _head():
             raise NotMigrated(
-                f"the ledger at {self.url.render_as_string()} is at revision {revision}, expected "
-                f"{_head()}: run `mailer db upgrade`"
+                f"the ledger at {self.url.render_as_string()} is at revision "
+                f"{revision or 'none'}, expected {_head()}: {_WHAT_TO_RUN}"
             )
 
 
@@ -132,6 +134,11 @@ def unavailable_as_ours() -> Iterator[None]:
 
 
 def _postgresql_engine(url: sa.URL) -> sa.Engine:
+    if find_spec("psycopg") is None:
+        raise SettingError(
+            "MAILER_DATABASE_URL: PostgreSQL needs psycopg: "
+            "pip install 'mailer-dispatch[postgresql]'"
+        )
     engine = sa.create_engine(
         url,
         pool_pre_ping=True,

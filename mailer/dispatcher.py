@@ -137,6 +137,16 @@ def cancel(filters: Filters, *, actor: str) -> list[Changed]:
     return state.ledger.cancel(filters, actor=actor)
 
 
+def resolve(filters: Filters, *, sent: bool, actor: str) -> list[Changed]:
+    """Decide about ``unknown`` deliveries, whose fate a person has found out: the server has them
+    (``sent``), or they are sent again."""
+    state = current()
+    changed = state.ledger.resolve(filters, sent=sent, actor=actor)
+    if not sent:
+        _ring(state, {one.lane: one.email_id for one in reversed(changed)})
+    return changed
+
+
 def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Email]:
     if session is None:
         with state.database.begin() as connection:

@@ -321,6 +321,8 @@ class _Drafting:
                 return
             if value is not None and value - datetime.now(UTC) > FARTHEST:
                 self._problem(name, f"expected an instant within {FARTHEST.days} days")
+        if expires_at and expires_at <= datetime.now(UTC):
+            self._problem("expires_at", f"expected an instant to come, got {expires_at}")
         if send_at and expires_at and expires_at <= send_at:
             self._problem("expires_at", "expected an instant after send_at")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import flask_mail
@@ -14,7 +15,9 @@ from .ledger import Claimed
 class Sent(flask_mail.Message):
     """What ``email_dispatched`` and ``record_messages`` see: the bytes that were really sent."""
 
-    def __init__(self, claimed: Claimed, composed: Composed) -> None:
+    def __init__(
+        self, claimed: Claimed, composed: Composed, attachments: Iterable[Attachment]
+    ) -> None:
         addresses = claimed.email.addresses
         super().__init__(
             subject=composed.content.subject,
@@ -23,6 +26,11 @@ class Sent(flask_mail.Message):
             body=composed.content.text,
             html=composed.content.html,
             sender=_pairs(addresses["from"])[0],
+            reply_to=next(iter(_pairs(addresses["reply_to"])), None),
+            attachments=[
+                flask_mail.Attachment(file.filename, file.content_type, file.data)
+                for file in attachments
+            ],
             date=claimed.email.created_at.timestamp(),
             extra_headers=dict(claimed.email.headers),
         )

@@ -126,7 +126,8 @@ class Sending:
         if settlement.status is Status.SENT and email_dispatched.receivers:
             composed = self._composed[email_id]
             if isinstance(composed, Composed):
-                self._sent.append(Sent(claimed, composed))
+                files = self.state.ledger.attachments(email_id)
+                self._sent.append(Sent(claimed, composed, files))
         self._recipients[email_id] -= 1
         if not self._recipients[email_id]:
             self._composed.pop(email_id, None)  # attachments may be large

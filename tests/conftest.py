@@ -106,6 +106,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     return {
         "SECRET_KEY": "not a secret, this is a test",
         "MAIL_DEFAULT_SENDER": "Acme <hello@acme.example>",
+        "MAILER_BASE_URL": "https://app.acme.example",
         "MAIL_CONNECT_TIMEOUT_SECONDS": 2,
         "MAIL_TIMEOUT_SECONDS": 2,
         "MAIL_FINAL_TIMEOUT_SECONDS": 2,

@@ -98,6 +98,7 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
     ("body too large", {"text": "x" * 1_000_001}, "text", "at most 1000000 bytes"),
     ("naive time", {"send_at": datetime(2030, 1, 1)}, "send_at", "aware"),  # noqa: DTZ001
     ("time out of reach", {"send_at": datetime.max.replace(tzinfo=UTC)}, "send_at", "within"),
+    ("too late", {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)}, "expires_at", "to come"),
     ("late before early", {"send_at": datetime(2030, 1, 2, tzinfo=UTC),
                            "expires_at": datetime(2030, 1, 1, tzinfo=UTC)},
      "expires_at", "after send_at"),

@@ -49,8 +49,12 @@ IN_THE_OWN_APP = [
     "flask --app shop mailer list",
 ]
 AS_A_SERVICE = [
-    "export FLASK_SECRET_KEY=$(python -c 'import secrets; print(secrets.token_urlsafe(32))')",
-    "export FLASK_MAIL_SERVER=smtp.acme.example FLASK_MAIL_DEFAULT_SENDER=hello@acme.example",
+    'echo "FLASK_SECRET_KEY=$(python -c '
+    """'import secrets; print(secrets.token_urlsafe(32))')" > .env""",
+    'echo "FLASK_MAIL_SERVER=smtp.acme.example" >> .env',
+    'echo "FLASK_MAIL_DEFAULT_SENDER=hello@acme.example" >> .env',
+    'echo "FLASK_MAILER_BASE_URL=https://accounts.acme.example" >> .env',
+    'echo "FLASK_MAILER_DATABASE_URL=sqlite:////var/lib/mailer/ledger.sqlite3" >> .env',
     "mailer db upgrade",
     "gunicorn 'mailer:create_app()'",
     "celery -A make_celery worker --loglevel INFO",
@@ -58,7 +62,7 @@ AS_A_SERVICE = [
     "mailer status",
     "mailer list --state failed --since 2h",
     "mailer show ID",
-    "mailer retry --code 451 --since 2h",
+    "mailer retry --code 451 --since 2h --yes",
     "mailer test you@example.com",
 ]
 # The demo has its own test (tests/dev), the wheel and its extras as well (tests/test_wheel.py).
@@ -113,9 +117,9 @@ class Terminals:
         return process
 
     def export(self, line: str) -> None:
-        names = re.findall(r"\b(FLASK_\w+)=", line)
-        values = self.run(f"{line}; printenv {' '.join(names)}").splitlines()
-        self.environ |= dict(zip(names, values, strict=True))
+        for assignment in shlex.split(self._here(line))[1:]:
+            name, _, value = assignment.partition("=")
+            self.environ[name] = value
 
     def close(self) -> None:
         self._stack.close()
@@ -165,6 +169,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     terminals: Terminals, catcher: Catcher
 ) -> None:
     terminals.environ |= {
+        "FLASK_MAIL_SERVER": "127.0.0.1",
         "FLASK_MAIL_PORT": str(catcher.smtp_port),
         "FLASK_MAILER_DATABASE_URL": f"sqlite:///{terminals.folder / 'ledger.sqlite3'}",
         "FLASK_MAILER_BACKOFF_BASE_SECONDS": "0.1",
@@ -172,10 +177,9 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
         "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{terminals.ports['5000']}",
         "PYTHONPATH": str(CHECKOUT),  # make_celery.py lies at the top of a checkout
     }
-    key, mail, upgrade, gunicorn, worker, beat, status, listing, show, retry, test = AS_A_SERVICE
-    terminals.export(key)
-    terminals.export(mail)
-    terminals.environ["FLASK_MAIL_SERVER"] = "127.0.0.1"
+    *dotenv, upgrade, gunicorn, worker, beat, status, listing, show, retry, test = AS_A_SERVICE
+    for line in dotenv:
+        terminals.run(line)
     terminals.run(upgrade)
     terminals.start(gunicorn, "Listening at")
     terminals.start(worker, " ready.")

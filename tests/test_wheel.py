@@ -124,6 +124,7 @@ def test_the_service_starts_from_the_wheel(python: Path, tmp_path: Path) -> None
     settings = environment(
         {
             "SECRET_KEY": "not a secret, this is a test",
+            "MAILER_BASE_URL": "https://app.acme.example",
             "MAIL_DEFAULT_SENDER": "shop@acme.example",
             "MAILER_DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
         }
