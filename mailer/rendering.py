@@ -6,6 +6,7 @@ autoescaped whatever a file is called; subject and text are not, for they are no
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from . import inlining, plaintext, template, variables
 from .content import Content
 from .errors import RenderError, TemplateError
 from .template import EmailTemplate, Part
+
+log = logging.getLogger(__name__)
 
 _STYLESHEET = "_style.css"
 _SCALARS = (str, int, float, bool, type(None))
@@ -48,7 +51,7 @@ class Renderer:
         base_url: str,
         auto_reload: bool = False,
     ) -> None:
-        """Read every template's settings; raises TemplateError when one is wrong.
+        """Read every template's settings; a wrong one is logged and costs only that template.
 
         In ``search_path`` the first directory that has an email template or a shared file wins.
         ``url_for`` gives absolute URLs. With ``auto_reload`` changes on disk show at once;
@@ -57,7 +60,12 @@ class Renderer:
         self._search_path = [Path(directory) for directory in search_path]
         self._auto_reload = auto_reload
         self._folders = template.find(self._search_path)
-        self._templates = {name: template.load(path) for name, path in self._folders.items()}
+        self._templates: dict[str, EmailTemplate] = {}
+        for name, path in self._folders.items():
+            try:
+                self._templates[name] = template.load(path)
+            except TemplateError as error:
+                log.warning("template=%s unusable: %s", name, error)
         self._required: dict[str, frozenset[str]] = {}
         offered: dict[str, object] = {
             "url_for": url_for,
@@ -68,15 +76,21 @@ class Renderer:
         self._text = self._environment(offered, html=False)
 
     def names(self) -> list[str]:
-        """Return the names of all email templates, sorted."""
+        """Return the names of all email templates, sorted; also of those that are unusable."""
         return list(self._current_folders())
 
     def template(self, name: str) -> EmailTemplate:
-        """Return the email template called ``name``; TemplateError names the nearest one."""
+        """Return the email template called ``name``.
+
+        Raises TemplateError when there is none or its settings are wrong; those are read again
+        each time, so that mending them needs no restart.
+        """
         folders = self._current_folders()
         if name not in folders:
-            raise template.unknown(name, folders)
-        return template.load(folders[name]) if self._auto_reload else self._templates[name]
+            raise template.unknown(name, folders, self._search_path)
+        if self._auto_reload or name not in self._templates:
+            return template.load(folders[name])
+        return self._templates[name]
 
     def required(self, name: str, locale: str | None = None) -> frozenset[str]:
         """Return the variables that a context must have; raises TemplateError."""
@@ -223,7 +237,8 @@ def _check_plain(context: Mapping[str, object]) -> None:
 
 def _check_value(value: object, path: str) -> None:
     # Exact types: a Markup is a str too, and would get past the escaping.
-    if type(value) is list:
+    # A tuple will do: in a context that is dispatched, JSON makes it a list.
+    if type(value) is list or type(value) is tuple:
         for index, item in enumerate(value):
             if type(item) not in _SCALARS:
                 _check_value(item, f"{path}[{index}]")
@@ -289,7 +304,7 @@ def _redacted(reason: str, values: Mapping[str, object]) -> str:
 def _texts(value: object) -> Iterator[str]:
     if isinstance(value, dict):
         yield from _texts([*value, *value.values()])
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for item in value:
             yield from _texts(item)
     elif isinstance(value, str):

@@ -113,7 +113,7 @@ class State:
 
     def check(self) -> None:
         """Find out at the start what would fail at the first email. Raises MailerError."""
-        _ = self.transport, self.renderer  # made here, which checks settings and templates
+        _ = self.transport, self.renderer  # made here: settings are checked, bad templates logged
         self.database.check_migrated()
 
     @property

@@ -20,6 +20,11 @@ _FILE = re.compile(
     r"(?P<part>subject|body)(?:\.(?P<locale>[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*))?"
     r"\.(?P<kind>txt|html)"
 )
+# What an unfinished email template lacks, by what it has.
+_MISSING = {
+    frozenset({"body"}): "subject.txt",
+    frozenset({"subject"}): "body.txt or body.html",
+}
 
 
 class Part(NamedTuple):
@@ -43,12 +48,18 @@ class EmailTemplate:
     """Seconds after which an email made with it is no longer worth sending; None for never."""
     on_unknown: str
     """What to do when nobody knows whether it arrived: ``resend`` or ``hold``."""
-    sample: dict[str, object]
-    """A context to look at the template with, from ``sample.json``."""
     locales: tuple[str, ...]
     """Those with a file of their own, sorted."""
     parts: Mapping[str, Mapping[str, Part]]
     """``subject.txt``, ``body.txt``, ``body.html`` -> normalized locale ("" for none) -> part."""
+
+    @property
+    def sample(self) -> dict[str, object]:
+        """A context to look at the template with: ``sample.json``, read now; empty without one.
+
+        Raises TemplateError. Only who looks at a template needs it: sending never reads it.
+        """
+        return _sample(self.path / "sample.json")
 
     def part(self, name: str, locale: str | None) -> Part | None:
         """Return the file for ``de-AT``: that of ``de-AT``, else of ``de``, else of no locale."""
@@ -60,20 +71,25 @@ class EmailTemplate:
 
 
 def find(search_path: Iterable[Path]) -> dict[str, Path]:
-    """Return the folders that are email templates by name; the first directory's wins."""
+    """Return the folders that are email templates by name; the first directory's wins.
+
+    One that cannot be read counts: another of its name must not be sent in its stead.
+    """
     found: dict[str, Path] = {}
-    for directory in search_path:
-        if directory.is_dir():
-            for folder in directory.iterdir():
-                if folder.name not in found and _is_email_template(folder):
-                    found[folder.name] = folder
+    for folder in _folders(search_path):
+        if folder.name not in found and _present(folder) == {"subject", "body"}:
+            found[folder.name] = folder
     return dict(sorted(found.items()))
 
 
 def load(folder: Path) -> EmailTemplate:
     """Read what the email template in ``folder`` says about itself; raises TemplateError."""
     parts: dict[str, dict[str, Part]] = {}
-    for path, match in sorted(_files(folder), key=lambda each: each[0].name):
+    try:
+        files = sorted(_files(folder), key=lambda each: each[0].name)
+    except OSError as error:
+        raise TemplateError(f"{folder}: cannot be read: {error.strerror}") from error
+    for path, match in files:
         locale = match["locale"] or ""
         variants = parts.setdefault(f"{match['part']}.{match['kind']}", {})
         variants[_normalized(locale)] = Part(
@@ -84,7 +100,6 @@ def load(folder: Path) -> EmailTemplate:
     return EmailTemplate(
         name=folder.name,
         path=folder,
-        sample=_sample(folder / "sample.json"),
         locales=tuple(sorted(locales)),
         parts=parts,
         description=str(settings.get("description", "")),
@@ -94,8 +109,15 @@ def load(folder: Path) -> EmailTemplate:
     )
 
 
-def unknown(name: str, known: Iterable[str]) -> TemplateError:
-    """Return the error for a name that is no email template, with the nearest that is one."""
+def unknown(name: str, known: Iterable[str], search_path: Iterable[Path]) -> TemplateError:
+    """Return the error for a name that is no email template.
+
+    It says what the folder of that name lacks, else the nearest of the ``known`` names.
+    """
+    # Compared with what is there, and never made a path: the name may be anyone's.
+    for folder in _folders(search_path):
+        if folder.name == name and (missing := _MISSING.get(_present(folder))):
+            return TemplateError(f"no {missing} in {folder}")
     known = list(known)
     shown = repr(name if len(name) <= 80 else name[:80] + "...")
     if near := difflib.get_close_matches(name[:80], known, n=1):
@@ -105,11 +127,20 @@ def unknown(name: str, known: Iterable[str]) -> TemplateError:
     )
 
 
-def _is_email_template(folder: Path) -> bool:
-    if folder.name.startswith((".", "_")) or not folder.is_dir():
-        return False
-    present = {match["part"] for _, match in _files(folder)}
-    return present == {"subject", "body"}
+def _folders(search_path: Iterable[Path]) -> Iterator[Path]:
+    """Yield every folder that may be an email template."""
+    for directory in search_path:
+        for folder in directory.iterdir() if directory.is_dir() else ():
+            if not folder.name.startswith((".", "_")) and folder.is_dir():
+                yield folder
+
+
+def _present(folder: Path) -> frozenset[str]:
+    """Return which of subject and body ``folder`` has; both when it cannot be read."""
+    try:
+        return frozenset(match["part"] for _, match in _files(folder))
+    except OSError:
+        return frozenset({"subject", "body"})
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, re.Match[str]]]:
@@ -128,7 +159,9 @@ def _settings(path: Path) -> dict[str, object]:
         settings: dict[str, object] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise TemplateError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise TemplateError(f"{path}: expected TOML: {error}") from error
     for key, value in settings.items():
         if expected := _wrong(key, value):
@@ -157,7 +190,9 @@ def _sample(path: Path) -> dict[str, object]:
         sample = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except OSError as error:
+        raise TemplateError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise TemplateError(f"{path}: expected JSON: {error}") from error
     if not isinstance(sample, dict):
         raise TemplateError(f"{path}: expected a JSON object, got {type(sample).__name__}")

@@ -32,7 +32,12 @@ def _required(
     source, filename, _ = environment.loader.get_source(environment, name)
     tree = environment.parse(source, name, filename)
     _DropBlocks(overridden).visit(tree)
-    found = meta.find_undeclared_variables(_DropOptional().visit(tree))
+    try:
+        found = meta.find_undeclared_variables(_DropOptional().visit(tree))
+    except jinja2.TemplateAssertionError as error:
+        # An unknown filter or test. Jinja knows the line, and calls the file "<introspection>".
+        error.name, error.filename = name, filename
+        raise
 
     found -= set(_exported(tree))
 

@@ -15,7 +15,7 @@ from flask_mail import email_dispatched
 from mailer import Attachment, Filters, dispatch, shutdown, signals
 from mailer.delivery import drain
 from mailer.dev.catcher import Catcher
-from mailer.errors import LedgerUnavailable, TemplateError
+from mailer.errors import InvalidEmail, LedgerUnavailable, TemplateError
 from mailer.state import of
 
 from .conftest import AppFactory, let_time_pass
@@ -552,3 +552,19 @@ def test_a_signals_documented_arguments_are_what_a_receiver_gets(
     with signals.email_sent.connected_to(receiver, sender=app), app.app_context():
         email = send()
     assert told == [(email.id, "ada@example.com", 1, 250)]
+
+
+def test_a_broken_note_beside_one_template_costs_no_other(
+    make_app: AppFactory, catcher: Catcher, tmp_path: Any
+) -> None:
+    folder = tmp_path / "emails" / "broken"
+    folder.mkdir(parents=True)
+    (folder / "subject.txt").write_text("Broken")
+    (folder / "body.txt").write_text("text")
+    (folder / "template.toml").write_text('lane = "critcal"')
+    app = make_app(MAIL_PORT=catcher.smtp_port, MAILER_TEMPLATES=str(tmp_path / "emails"))
+    with app.app_context():
+        dispatch("welcome", to="ada@example.com", context={"start_url": "https://a"})
+        with pytest.raises(InvalidEmail, match="critcal"):
+            dispatch("broken", to="ada@example.com")
+    assert delivery(app).status == "sent"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -100,7 +101,7 @@ def test_without_a_text_body_the_text_comes_from_the_html(tmp_path: Path) -> Non
         (datetime.date(2026, 1, 1), "x: "),
         ([1, {"when": object()}], r"x\[1\]\.when: "),
         ({"deep": [b"bytes"]}, r"x\.deep\[0\]: "),
-        ((1, 2), "x: "),
+        ((1, {"a": b"bytes"}), r"x\[1\]\.a: "),
         (Markup("<b>"), "x: .*got Markup"),
         ({1: "a"}, "x: expected text as key, got int"),
     ],
@@ -123,7 +124,7 @@ def test_a_context_that_contains_itself_is_refused(tmp_path: Path) -> None:
 
 def test_every_kind_of_plain_data_is_taken(tmp_path: Path) -> None:
     write(tmp_path / "note", subject_txt="s", body_txt="{{ x.a }} {{ x.b[0] }} {{ x.c }}")
-    plain = {"a": 1.5, "b": [True, None, {"k": 2}], "c": None}
+    plain = {"a": 1.5, "b": (True, None, [{"k": 2}]), "c": None}
     assert renderer(tmp_path).render("note", {"x": plain}).text == "1.5 True None"
 
 
@@ -150,14 +151,20 @@ def test_a_fault_in_a_macro_names_the_macro_s_file_and_line(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "source",
-    ["{{ prices[token] }}", "{{ token + 1 }}", "{{ url_for(token) }}", "{{ [1][token] }}"],
+    [
+        "{{ prices[token] }}",
+        "{{ prices[tuple[0]] }}",
+        "{{ token + 1 }}",
+        "{{ url_for(token) }}",
+        "{{ [1][token] }}",
+    ],
 )
 def test_the_reason_of_a_fault_shows_no_value_of_the_context(tmp_path: Path, source: str) -> None:
     def url_for(endpoint: str) -> str:
         raise LookupError(f"no route for {endpoint!r}")
 
     write(tmp_path / "note", subject_txt="s", body_txt=source)
-    context = {"token": "s3cr'et\ttoken", "prices": {"a": 1}}
+    context = {"token": "s3cr'et\ttoken", "tuple": ("s3cr3t",), "prices": {"a": 1}}
     with pytest.raises(RenderError, match=r"body\.txt, line 1: ") as caught:
         renderer(tmp_path, url_for=url_for).render("note", context)
     assert "cr" not in str(caught.value).rpartition("line 1")[2]
@@ -179,10 +186,20 @@ def test_a_syntax_error_names_file_line_and_reason(tmp_path: Path) -> None:
         subject.render("note", {})
 
 
-def test_an_unknown_filter_is_found_without_rendering(tmp_path: Path) -> None:
-    write(tmp_path / "note", subject_txt="s", body_txt="\n{{ 1|nope }}")
-    with pytest.raises(RenderError, match=r"body\.txt, line 2: No filter named 'nope'"):
-        renderer(tmp_path).render("note", {})
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [("{{ 1|nope }}", "No filter named 'nope'"), ("{{ 1 is nope }}", "No test named 'nope'")],
+)
+def test_an_unknown_filter_or_test_is_found_without_rendering(
+    tmp_path: Path, source: str, reason: str
+) -> None:
+    write(tmp_path / "note", subject_txt="s", body_txt="\n" + source)
+    subject = renderer(tmp_path)
+    expected = rf"^{tmp_path}/note/body\.txt, line 2: {reason}"
+    with pytest.raises(TemplateError, match=expected):
+        subject.required("note")
+    with pytest.raises(RenderError, match=expected):
+        subject.render("note", {})
 
 
 def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
@@ -230,7 +247,7 @@ def test_a_stylesheet_that_cannot_be_inlined_is_an_error_that_names_it(tmp_path:
 )  # fmt: skip
 def test_a_name_is_looked_up_and_never_a_path(tmp_path: Path, name: str) -> None:
     write(tmp_path / "mail" / "note", subject_txt="s", body_txt="t")
-    write(tmp_path / "_layout", subject_txt="s", body_txt="t")
+    write(tmp_path / "mail" / "_layout", subject_txt="s", body_txt="t")
     subject = renderer(tmp_path / "mail")
     for call in (subject.template, subject.required, lambda each: subject.render(each, {})):
         with pytest.raises((TemplateError, RenderError), match="no email template is called") as e:
@@ -250,6 +267,20 @@ def test_an_unknown_name_is_answered_with_the_nearest_one(tmp_path: Path) -> Non
     write(tmp_path / "welcome", subject_txt="s", body_txt="t")
     with pytest.raises(TemplateError, match="'welcom'; did you mean 'welcome'"):
         renderer(tmp_path).template("welcom")
+
+
+@pytest.mark.parametrize("auto_reload", [True, False])
+def test_an_unfinished_folder_is_answered_with_what_it_lacks(
+    tmp_path: Path, auto_reload: bool
+) -> None:
+    write(tmp_path / "note", body_txt="t")
+    write(tmp_path / "other", subject_txt="s")
+    subject = renderer(tmp_path, auto_reload=auto_reload)
+    with pytest.raises(TemplateError, match=f"^no subject.txt in {tmp_path}/note$"):
+        subject.template("note")
+    with pytest.raises(RenderError, match=f"^no body.txt or body.html in {tmp_path}/other$"):
+        subject.render("other", {})
+    assert subject.names() == []
 
 
 def test_the_first_directory_with_an_email_template_wins(tmp_path: Path) -> None:
@@ -388,10 +419,38 @@ def test_new_templates_and_settings_are_found_only_with_auto_reload(
     assert subject.required("note") == ({"a", "b"} if auto_reload else {"a"})
 
 
-def test_a_wrong_setting_stops_the_start(tmp_path: Path) -> None:
-    write(tmp_path / "note", subject_txt="s", body_txt="t", template_toml='lane = "fast"')
-    with pytest.raises(TemplateError, match=r"note/template\.toml: lane: expected one of"):
-        renderer(tmp_path)
+@pytest.mark.parametrize("auto_reload", [True, False])
+def test_a_wrong_setting_costs_only_its_own_template_until_it_is_mended(
+    tmp_path: Path, auto_reload: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app, shipped = tmp_path / "app", tmp_path / "shipped"
+    write(app / "note", subject_txt="s", body_txt="mine", template_toml='lane = "fast"')
+    write(shipped / "note", subject_txt="s", body_txt="theirs")
+    write(shipped / "other", subject_txt="s", body_txt="t")
+    subject = renderer(app, shipped, auto_reload=auto_reload)
+    expected = r"note/template\.toml: lane: expected one of"
+    assert re.fullmatch(rf"template=note unusable: .*{expected}.*", caplog.messages[0])
+    for _ in range(2):
+        with pytest.raises(TemplateError, match=expected):
+            subject.template("note")
+    with pytest.raises(TemplateError, match=expected):
+        subject.required("note")
+    with pytest.raises(RenderError, match=expected):
+        subject.render("note", {})
+    assert subject.render("other", {}).text == "t"
+    assert subject.names() == ["note", "other"]
+    write(app / "note", template_toml='lane = "bulk"')
+    assert subject.template("note").lane == "bulk"
+    assert subject.render("note", {}).text == "mine"
+
+
+def test_a_broken_sample_costs_only_the_sample(tmp_path: Path) -> None:
+    write(tmp_path / "note", subject_txt="s", body_txt="t", sample_json="{")
+    subject = renderer(tmp_path)
+    assert subject.render("note", {}).text == "t"
+    found = subject.template("note")
+    with pytest.raises(TemplateError, match=r"note/sample\.json: expected JSON"):
+        _ = found.sample
 
 
 def test_threads_that_start_together_get_their_own_values(tmp_path: Path) -> None:

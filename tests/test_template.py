@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,7 @@ def test_settings_and_sample_are_read(tmp_path: Path) -> None:
         ("expires_seconds = 1.5", "expires_seconds: expected a whole number .*, got 1.5"),
         ("expires = 60", "expires: expected only the keys description, lane, .*, got 60"),
         ("lane = ", "expected TOML: "),
+        pytest.param("lane = " + "[" * 100_000, "expected TOML: ", id="deep"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_file_key_value_and_what_was_expected(
@@ -80,17 +84,80 @@ def test_a_wrong_setting_is_refused_with_file_key_value_and_what_was_expected(
         template.load(path)
 
 
-@pytest.mark.parametrize(("sample", "message"), [("[]", "got list"), ("{", "expected JSON")])
-def test_a_sample_that_is_no_json_object_is_refused(
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        ("[]", "got list"),
+        ("{", "expected JSON"),
+        pytest.param("[" * 100_000, "expected JSON", id="deep"),
+    ],
+)
+def test_a_sample_that_is_no_json_object_is_refused_when_it_is_asked_for(
     tmp_path: Path, sample: str, message: str
 ) -> None:
     path = folder(tmp_path / "note", "subject.txt", "body.txt")
     (path / "sample.json").write_text(sample)
+    loaded = template.load(path)
     with pytest.raises(TemplateError, match=rf"note/sample\.json: .*{message}"):
+        _ = loaded.sample
+
+
+def test_settings_and_a_sample_that_are_no_files_are_refused_by_name(tmp_path: Path) -> None:
+    path = folder(tmp_path / "note", "subject.txt", "body.txt")
+    (path / "sample.json").mkdir()
+    loaded = template.load(path)
+    with pytest.raises(TemplateError, match=r"note/sample\.json: cannot be read: "):
+        _ = loaded.sample
+    (path / "template.toml").mkdir()
+    with pytest.raises(TemplateError, match=r"note/template\.toml: cannot be read: "):
         template.load(path)
 
 
 def test_an_unknown_name_without_a_near_one_lists_what_there_is() -> None:
-    assert str(template.unknown("zzz", ["note", "welcome"])) == (
+    assert str(template.unknown("zzz", ["note", "welcome"], [])) == (
         "no email template is called 'zzz'; there are: note, welcome"
     )
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        (["body.txt"], "subject.txt"),
+        (["subject.html", "body.html"], "subject.txt"),
+        (["subject.de.txt"], "body.txt or body.html"),
+    ],
+)
+def test_the_error_for_an_unfinished_folder_says_which_file_it_lacks(
+    tmp_path: Path, files: list[str], missing: str
+) -> None:
+    path = folder(tmp_path / "second" / "note", *files)
+    folder(tmp_path / "first" / "note", "index.html")
+    error = template.unknown("note", ["notes"], [tmp_path / "first", path.parent, tmp_path / "no"])
+    assert str(error) == f"no {missing} in {path}"
+
+
+@pytest.fixture
+def as_anybody() -> Iterator[Path]:
+    """A folder that anybody may use, and no rights beyond anybody's: root may read everything."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_a_folder_that_cannot_be_read_hides_the_one_it_replaces(as_anybody: Path) -> None:
+    path = folder(as_anybody / "app" / "note", "subject.txt", "body.txt")
+    folder(as_anybody / "shipped" / "note", "subject.txt", "body.txt")
+    path.chmod(0)
+    try:
+        assert template.find([as_anybody / "app", as_anybody / "shipped"]) == {"note": path}
+        with pytest.raises(TemplateError, match=r"note: cannot be read: Permission denied"):
+            template.load(path)
+    finally:
+        path.chmod(0o700)

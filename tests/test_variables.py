@@ -93,3 +93,10 @@ def test_a_file_that_includes_itself_ends() -> None:
 
 def test_a_name_that_only_the_context_knows_is_not_followed() -> None:
     assert required("{% include kind ~ '.html' %}") == {"kind"}
+
+
+@pytest.mark.parametrize("source", ["{{ a|nope }}", "{{ a is nope }}"])
+def test_an_unknown_filter_or_test_is_an_error_of_the_file_that_uses_it(source: str) -> None:
+    with pytest.raises(jinja2.TemplateAssertionError, match="named 'nope'") as caught:
+        required("{% include 'part' %}", part="\n\n" + source)
+    assert (caught.value.name, caught.value.filename, caught.value.lineno) == ("part", None, 3)
