@@ -120,7 +120,8 @@ def dispatch_many(
 def retry(filters: Filters, *, actor: str) -> list[Changed]:
     """Open failed, unknown, expired, cancelled or suppressed deliveries again and wake workers.
 
-    ``actor`` says who did it, for the audit. Doing it twice sends nothing twice.
+    Deferred ones become due now. ``actor`` says who did it, for the audit. Doing it twice sends
+    nothing twice.
     """
     state = current()
     changed = state.ledger.retry(filters, actor=actor)

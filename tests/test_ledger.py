@@ -303,6 +303,62 @@ def test_a_retry_gives_fresh_attempts_and_a_second_one_changes_nothing(ledger: L
     ]
 
 
+def test_a_retry_brings_forward_what_was_deferred_once_and_charges_nothing(ledger: Ledger) -> None:
+    (email,) = accept(ledger, draft())
+    accept(ledger, draft(send_at=datetime.now(UTC) + timedelta(hours=1)))
+    settle(ledger, ledger.claim("default", 1), DEFERRED, Status.QUEUED, delay=600)
+    assert ledger.claim("default", 1).deliveries == []
+    (changed,) = ledger.retry(Filters(), actor="cli:ada")
+    assert ledger.retry(Filters(), actor="cli:ada") == []
+    (claimed,) = ledger.claim("default", 2).deliveries
+    assert (claimed.email.id, claimed.attempt, claimed.attempts_allowed) == (email.id, 2, 3)
+    history = ledger.show(email.id)
+    assert [(one.actor, one.action) for one in history.audit[changed.delivery_id]] == [
+        ("cli:ada", "brought forward")
+    ]
+
+
+def test_counts_know_the_newest_deferral_of_a_lane(ledger: Ledger) -> None:
+    unavailable = Outcome(Kind.UNAVAILABLE, "connect", None, None, "Connection refused", "default")
+    accept(ledger, draft(), draft(), draft(lane="bulk"))
+    settle(ledger, ledger.claim("default", 1), DEFERRED, Status.QUEUED, delay=600)
+    counts = ledger.counts()
+    assert counts.deferred == {"default": 1}
+    assert counts.deferrals == {"default": ("rcpt", 451, "4.7.1", "greylisted", False)}
+    settle(ledger, ledger.claim("default", 1), unavailable, Status.QUEUED, delay=600, charged=False)
+    counts = ledger.counts()
+    assert counts.deferred == {"default": 2}
+    assert counts.deferrals["default"] == ("connect", None, None, "Connection refused", True)
+    let_time_pass(ledger.database, "due_at", 601)
+    counts = ledger.counts()
+    assert counts.deferred == {"default": 0}
+    assert counts.deferrals["default"].is_of_transport
+
+
+def test_neither_counts_nor_a_retry_read_what_was_sent(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    database.upgrade()
+    ledger = Ledger(database, lease_seconds=60, attempts_allowed=3)
+    accept(ledger, draft())
+    settle(ledger, ledger.claim("default", 1), DEFERRED, Status.QUEUED, delay=600)
+    asked: list[tuple[str, Any]] = []
+    sa.event.listen(
+        database.engine, "before_cursor_execute", lambda *event: asked.append(event[2:4])
+    )
+    ledger.counts()
+    ledger.retry(Filters(), actor="test")
+    with database.read() as connection:
+        plans = [
+            row[3]
+            for statement, values in asked[:]
+            if " mailer_deliveries" in statement
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+    database.close()
+    assert len([plan for plan in plans if " INDEX ix_mailer_deliveries" in plan]) == 8
+    assert "SCAN mailer_deliveries" not in plans
+
+
 @pytest.mark.parametrize("status", list(Status))
 def test_only_final_deliveries_that_were_not_sent_can_be_retried(
     ledger: Ledger, database: Database, status: Status
@@ -319,7 +375,7 @@ def test_an_expired_delivery_that_is_retried_does_not_expire_again(ledger: Ledge
     accept(ledger, draft(expires_in=60))
     let_time_pass(ledger.database, "expires_at", 61)
     ledger.sweep()
-    assert len(ledger.retry(Filters(status="expired"), actor="test")) == 1
+    assert len(ledger.retry(Filters(statuses=["expired"]), actor="test")) == 1
     assert ledger.sweep().expired == 0
     assert len(ledger.claim("default", 1).deliveries) == 1
 
@@ -335,7 +391,7 @@ def test_cancel_takes_what_is_queued_and_leaves_what_is_being_sent(ledger: Ledge
 
 
 FILTERS: list[tuple[str, Callable[[Email], Filters]]] = [
-    ("status", lambda email: Filters(status="failed")),
+    ("status", lambda email: Filters(statuses=["failed"])),
     ("template", lambda email: Filters(template="reset")),
     ("lane", lambda email: Filters(lane="critical")),
     ("recipient", lambda email: Filters(recipient="bob@example.com")),

@@ -21,6 +21,7 @@ _COMMANDS = {
     "show": "show:show",
     "retry": "steering:retry",
     "cancel": "steering:cancel",
+    "resolve": "steering:resolve",
     "status": "status:status",
     "preview": "preview:preview",
     "test": "test:test",
@@ -79,6 +80,7 @@ def _say(words: str) -> None:
 
 
 @click.group("mailer", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mailer-dispatch", message="%(package)s %(version)s")
 def group() -> None:
     """Send email, see what became of it, steer it.
 

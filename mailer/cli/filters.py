@@ -7,17 +7,18 @@ from typing import Any
 
 import click
 
-from ..ledger import queries
+from ..ledger.filters import STATES
 from ..models import LANES
 from . import parameters
 
 _OPTIONS = (
     click.option(
         "--state",
-        "status",
-        type=click.Choice(queries.STATES),
+        "states",
+        multiple=True,
+        type=click.Choice(STATES),
         metavar="STATE",
-        help=f"{', '.join(queries.STATES)}; the last two are queued as well.",
+        help=f"{', '.join(STATES)}; the last two are queued as well. Several: any of them.",
     ),
     click.option("--template", metavar="NAME", help="Template of the email."),
     click.option("--recipient", type=parameters.address, metavar="ADDRESS", help="Whom it is for."),
@@ -36,7 +37,8 @@ _OPTIONS = (
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command, which gets them named like the fields of `Filters`."""
+    """Add the options to a command, which gets them named like the fields of `Filters`, but for
+    ``states``: a tuple, empty when not given."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

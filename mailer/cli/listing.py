@@ -24,17 +24,18 @@ _ID_LENGTHS = (18, 23, 36)
 )
 @output.json_option
 @with_appcontext
-def list_deliveries(limit: int, as_json: bool, **conditions: Any) -> None:
+def list_deliveries(limit: int, as_json: bool, states: tuple[str, ...], **conditions: Any) -> None:
     """List deliveries, newest first.
 
     The id is the email's, shortened: `show`, `retry` and `cancel` take the beginning of one.
 
     \b
-      mailer list --state failed --since 2h
+      mailer list --state failed --state unknown --since 2h
       mailer list --recipient ann@example.com
       mailer list --code 550 --json
     """
-    found = current().ledger.list(Filters(**conditions), limit + 1)
+    filters = Filters(statuses=frozenset(states) or None, **conditions)
+    found = current().ledger.list(filters, limit + 1)
     rows, more = found[:limit], len(found) > limit
     if as_json:
         output.print_json({"deliveries": [as_document(row) for row in rows], "more": more})
@@ -47,23 +48,29 @@ def list_deliveries(limit: int, as_json: bool, **conditions: Any) -> None:
 
 
 def print_deliveries(rows: Sequence[Any]) -> None:
-    """Print rows of `Ledger.list` as a table."""
+    """Print rows of `Ledger.list` as a table; what was said below its row when it is narrow."""
     length = _id_length({row.email_id for row in rows})
     output.print_table(
-        ("ID", "STATE", f"ACCEPTED {output.zone()}", "RECIPIENT", "TEMPLATE", "LAST ATTEMPT"),
+        ("ID", "STATE", f"ACCEPTED {output.zone()}", "RECIPIENT", "WHAT", "LAST ATTEMPT"),
         [
             (
                 row.email_id[:length],
                 row.state,
                 output.short(row.created_at),
                 row.recipient,
-                row.template,
+                what(row),
                 said(row.code, row.enhanced, row.reason),
             )
             for row in rows
         ],
         whole=3,
+        last_may_go_below=True,
     )
+
+
+def what(email: Any) -> str:
+    """Return the template of an email, or the subject of one that has none."""
+    return email.template or f'"{email.subject}"'
 
 
 def said(code: int | None, enhanced: str | None, words: str | None) -> str:
@@ -77,6 +84,7 @@ def as_document(row: Any) -> dict[str, Any]:
         "delivery_id": row.delivery_id,
         "recipient": row.recipient,
         "template": row.template,
+        "subject": row.subject,
         "lane": row.lane,
         "state": row.state,
         "attempts": row.attempts,

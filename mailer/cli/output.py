@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 _GAP = 2
 _NARROWEST = 8
+_INDENT = "    "
 _HALF_A_YEAR = 182 * 86_400
 
 
@@ -24,25 +26,41 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], *, whole: int = 0) -> None:
+def print_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    *,
+    whole: int = 0,
+    last_may_go_below: bool = False,
+) -> None:
     """Print aligned columns, numbers to the right.
 
-    On a terminal, the widest columns are cut to its width; the first ``whole`` ones never.
+    On a terminal, the widest columns are cut to its width; the first ``whole`` ones never. With
+    ``last_may_go_below``, the last column rather stands below each row, in full.
     """
     lines = [list(headers), *([_shown(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    below = [""] * len(lines)
+    room = shutil.get_terminal_size().columns
     if sys.stdout.isatty():
-        _fit(widths, shutil.get_terminal_size().columns, whole)
+        if last_may_go_below and sum(widths) + _GAP * (len(widths) - 1) > room:
+            below = ["", *(line[-1] for line in lines[1:])]
+            lines, rows, widths = [line[:-1] for line in lines], [r[:-1] for r in rows], widths[:-1]
+        _fit(widths, room, whole)
     numbers = [
         bool(rows) and all(cell is None or isinstance(cell, int) for cell in column)
         for column in zip(*rows, strict=True)
     ] or [False] * len(headers)
-    for line in lines:
+    for line, words in zip(lines, below, strict=True):
         cells = [
             cut(text, width).rjust(width) if number else cut(text, width).ljust(width)
             for text, width, number in zip(line, widths, numbers, strict=True)
         ]
         click.echo((" " * _GAP).join(cells).rstrip())
+        if words:
+            click.echo(
+                textwrap.fill(words, room, initial_indent=_INDENT, subsequent_indent=_INDENT)
+            )
 
 
 def print_fields(fields: Sequence[tuple[str, str | None]]) -> None:
@@ -89,6 +107,13 @@ def duration(seconds: float) -> str:
         if seconds < up_to:
             return f"{max(0, round(seconds / size))} {unit}"
     return f"{round(seconds / 86_400)} days"
+
+
+def size(number: int) -> str:
+    """Return a number of bytes as a person would say it: ``310 bytes``, ``12 kB``, ``3.4 MB``."""
+    if number < 1_000:
+        return f"{number} bytes"
+    return f"{number / 1_000:.0f} kB" if number < 999_500 else f"{number / 1_000_000:.1f} MB"
 
 
 def deliveries(number: int) -> str:

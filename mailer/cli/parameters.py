@@ -16,13 +16,13 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def past(text: str) -> datetime:
-    """Read ISO 8601 (local time unless it says otherwise), or how long ago: ``2h``."""
-    return _instant(text, -1, "ago")
+    """Read ISO 8601 (local time unless it says otherwise), or how long ago: ``2h``, ``2h ago``."""
+    return _instant(text, -1, r"(?P<number>[0-9]+)(?P<unit>[smhdw])(?: ago)?", "10m, 2h, 3d ago")
 
 
 def future(text: str) -> datetime:
-    """Read ISO 8601 (local time unless it says otherwise), or how long from now: ``2h``."""
-    return _instant(text, 1, "from now")
+    """Read ISO 8601 (local time unless it says otherwise), or how far off: ``2h``, ``in 2h``."""
+    return _instant(text, 1, r"(?:in )?(?P<number>[0-9]+)(?P<unit>[smhdw])", "in 10m, 2h, 3d")
 
 
 def address(text: str) -> str:
@@ -54,13 +54,13 @@ def variable(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _instant(text: str, sign: int, side: str) -> datetime:
+def _instant(text: str, sign: int, pattern: str, examples: str) -> datetime:
     try:
-        if span := re.fullmatch(r"([0-9]+)([smhdw])", text):
-            seconds = int(span[1]) * _SECONDS[span[2]]
+        if span := re.fullmatch(pattern, text):
+            seconds = int(span["number"]) * _SECONDS[span["unit"]]
             return datetime.now(UTC) + sign * timedelta(seconds=seconds)
         # A naive one is local time for astimezone, too.
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError) as error:
-        expected = f"a time such as 2026-11-24T09:30, or 10m, 2h, 3d {side}"
+        expected = f"a time such as 2026-11-24T09:30, or {examples}"
         raise click.BadParameter(f"expected {expected}, got {text!r}") from error

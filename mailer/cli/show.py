@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ from ..models import Status
 from ..state import State, current
 from . import output
 from .listing import said
+
+_NOT_SENT = "MAIL_SUPPRESS_SEND"
 
 
 @click.command(short_help="Show an email, and what happens next.")
@@ -66,6 +69,12 @@ def _print(history: History, commands: str) -> None:
             ("on unknown", email.on_unknown),
             ("context", _context(email)),
             ("tags", ", ".join(f"{name}={value}" for name, value in email.tags.items())),
+            (
+                "attached",
+                ", ".join(
+                    f"{one.filename} ({output.size(one.size)})" for one in history.attachments
+                ),
+            ),
             ("key", email.idempotency_key),
         ]
     )
@@ -77,23 +86,36 @@ def _print(history: History, commands: str) -> None:
         )
         for at, event in _events(history, delivery.id):
             click.echo(f"  {output.local(at)}  {output.printable(event)}")
-        click.echo(f"  {what_happens_next(delivery, email, commands)}")
+        attempts = history.attempts[delivery.id]
+        click.echo(f"  {what_happens_next(delivery, email, attempts, commands)}")
 
 
 def _events(history: History, delivery_id: int) -> list[tuple[datetime, str]]:
-    """Return attempts and what people did, in order of time."""
+    """Return attempts and what people did, in order of time; attempts that ended alike are one."""
     events = [
-        (one.ended_at, f"attempt {one.number}: {_ending(one)}")
+        (one.ended_at, f"attempt {one.number}", _ending(one))
         for one in history.attempts[delivery_id]
     ]
     events += [
-        (
-            entry.at,
-            f"{entry.action} by {entry.actor}",
-        )
-        for entry in history.audit[delivery_id]
+        (entry.at, "", f"{entry.action} by {entry.actor}") for entry in history.audit[delivery_id]
     ]
-    return sorted(events)
+    alike = groupby(sorted(events), key=lambda event: event[1:])
+    return [_told([at for at, *_ in group], *event) for event, group in alike]
+
+
+def _told(instants: Sequence[datetime], attempt: str, what: str) -> tuple[datetime, str]:
+    first, last = instants[0], instants[-1]
+    if not attempt:
+        return last, what
+    if len(instants) > 1:
+        attempt += f", {len(instants)} times from {_clock(first, last)} to {_clock(last, first)}"
+    return first, f"{attempt}: {what}"
+
+
+def _clock(instant: datetime, other: datetime) -> str:
+    """Return a local time, with its day if that is not the other's."""
+    same_day = instant.astimezone().date() == other.astimezone().date()
+    return f"{instant.astimezone():{'%H:%M' if same_day else '%m-%d %H:%M'}}"
 
 
 def _ending(attempt: Any) -> str:
@@ -111,13 +133,16 @@ def _context(email: Any) -> str | None:
     return f"{names} (values are not shown)" if names else "empty"
 
 
-def what_happens_next(delivery: Any, email: Any, commands: str) -> str:
+def what_happens_next(delivery: Any, email: Any, attempts: Sequence[Any], commands: str) -> str:
     """Return a sentence on what happens to a delivery next, and when."""
     retry = f"`{commands} retry {email.id}`"
     match delivery.state:
         case "deferred":
             number = f"attempt {delivery.attempts + 1} of {delivery.attempts_allowed}"
-            words = f"It is tried again {_ahead(delivery.due_at)}: {number}{_limit(delivery)}."
+            words = (
+                f"It is tried again {_ahead(delivery.due_at)}: {number}{_limit(delivery)}. "
+                f"{retry} tries it now."
+            )
         case "scheduled":
             words = f"It is sent {_ahead(delivery.due_at)}{_limit(delivery)}."
         case Status.QUEUED:
@@ -128,12 +153,15 @@ def what_happens_next(delivery: Any, email: Any, commands: str) -> str:
             then = "waits for a person, as unknown" if holds else "is queued again"
             when = _ahead(delivery.lease_until)
             words = f"A worker is sending it; if its outcome is not known {when}, it {then}."
+        case Status.SENT if attempts and (attempts[-1].words or "").startswith(_NOT_SENT):
+            words = f"Nothing more happens: no server has it, because {_NOT_SENT} was set."
         case Status.SENT:
             words = "Nothing more happens: the server has it."
         case Status.UNKNOWN:
             words = (
                 "Nothing happens by itself: the server may have it. "
-                f"{retry} sends it, perhaps for the second time."
+                f"`{commands} resolve {email.id} --sent` if it has, or --resend to send it, "
+                "perhaps for the second time."
             )
         case _:
             words = f"Nothing happens by itself: {retry} sends it, with fresh attempts."
@@ -172,6 +200,10 @@ def _document(history: History, commands: str) -> dict[str, Any]:
         "on_unknown": email.on_unknown,
         "context_names": None if email.context is None else sorted(email.context),
         "tags": email.tags,
+        "attachments": [
+            {name: getattr(one, name) for name in ("filename", "content_type", "size")}
+            for one in history.attachments
+        ],
         "idempotency_key": email.idempotency_key,
         "deliveries": list(_delivery_documents(history, commands)),
     }
@@ -196,5 +228,5 @@ def _delivery_documents(history: History, commands: str) -> Iterator[dict[str, A
                 {name: getattr(entry, name) for name in ("at", "actor", "action")}
                 for entry in history.audit[one.id]
             ],
-            "next": what_happens_next(one, history.email, commands),
+            "next": what_happens_next(one, history.email, history.attempts[one.id], commands),
         }

@@ -1,11 +1,12 @@
-"""``mailer retry`` and ``mailer cancel``: say how many and which, then do it."""
+"""``mailer retry``, ``cancel`` and ``resolve``: say how many and which, then do it."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from flask.cli import with_appcontext
 
 from .. import dispatcher
 from ..ledger import Filters
+from ..ledger.filters import WAITING
 from ..ledger.operations import Changed
 from ..models import RETRYABLE, Status
 from ..state import State, current
@@ -32,46 +34,74 @@ def _steering_options(command: Callable[..., Any]) -> Callable[..., Any]:
         output.json_option,
         click.option("--yes", "-y", is_flag=True, help="Don't ask."),
         click.option("--dry-run", is_flag=True, help="Only say which deliveries it would be."),
-        filter_options,
-        click.argument("email_ids", metavar="[ID]...", nargs=-1),
     ):
         command = option(command)
     return command
 
 
-@click.command(short_help="Send deliveries that failed again.")
-@_steering_options
-def retry(**options: Any) -> None:
-    """Send failed, unknown, expired, cancelled or suppressed deliveries again.
+def _chosen_by_ids_or_filters(command: Callable[..., Any]) -> Callable[..., Any]:
+    return filter_options(click.argument("email_ids", metavar="[ID]...", nargs=-1)(command))
 
-    They get fresh attempts and keep their Message-ID. ID is an email's id or the beginning of
-    one; with filters, too, a delivery must match both. Asks first when it is about more than one.
+
+@click.command(short_help="Send deliveries that failed or were deferred again.")
+@_steering_options
+@_chosen_by_ids_or_filters
+def retry(**options: Any) -> None:
+    """Send failed, unknown, expired, cancelled or suppressed deliveries again, and deferred ones
+    now rather than later.
+
+    They keep their Message-ID; all but the deferred ones get fresh attempts. ID is an email's id
+    or the beginning of one; with filters, too, a delivery must match both. Asks first when it is
+    about more than one, and needs --yes where nobody can be asked.
 
     \b
       mailer retry 0193a5b2-1c3d-7abc
       mailer retry --state failed --code 550 --since 2h --dry-run
+      mailer retry --code 451 --yes
     """
-    _steer(dispatcher.retry, RETRYABLE, "retry", "retried", **options)
+    _steer(dispatcher.retry, {*RETRYABLE, "deferred"}, "retry", "retried", **options)
 
 
 @click.command(short_help="Cancel deliveries that are still queued.")
 @_steering_options
+@_chosen_by_ids_or_filters
 def cancel(**options: Any) -> None:
     """Cancel deliveries that are still queued; those being sent are past recall.
 
     ID is an email's id or the beginning of one; with filters, too, a delivery must match both.
-    Asks first when it is about more than one.
+    Asks first when it is about more than one, and needs --yes where nobody can be asked.
 
     \b
       mailer cancel 0193a5b2-1c3d-7abc
       mailer cancel --template newsletter --lane bulk
     """
-    _steer(dispatcher.cancel, frozenset({Status.QUEUED}), "cancel", "cancelled", **options)
+    _steer(dispatcher.cancel, {Status.QUEUED}, "cancel", "cancelled", **options)
+
+
+@click.command(short_help="Say what became of deliveries that are unknown.")
+@_steering_options
+@click.argument("email_ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--sent/--resend", default=None, help="The server has it, or: send it again.")
+def resolve(sent: bool | None, **options: Any) -> None:
+    """Say what became of deliveries that are unknown: the server has them, or it has not.
+
+    With --sent they are sent and nothing more happens; with --resend they are sent again, with
+    fresh attempts. ID is an email's id or the beginning of one. Asks first when it is about more
+    than one delivery, and needs --yes where nobody can be asked.
+
+    \b
+      mailer resolve 0193a5b2-1c3d-7abc --sent
+      mailer resolve 0193a5b2-1c3d-7abc --resend
+    """
+    if sent is None:
+        raise click.UsageError("expected --sent or --resend: what became of it?")
+    verb = partial(dispatcher.resolve, sent=sent)
+    _steer(verb, {Status.UNKNOWN}, "resolve", "resolved", **options)
 
 
 def _steer(
     verb: Verb,
-    statuses: frozenset[Status],
+    allowed: Collection[str],
     name: str,
     done: str,
     *,
@@ -79,12 +109,14 @@ def _steer(
     dry_run: bool,
     yes: bool,
     as_json: bool,
+    states: Sequence[str] = (),
     **conditions: Any,
 ) -> None:
-    if not email_ids and all(value is None for value in conditions.values()):
+    if not (email_ids or states) and all(value is None for value in conditions.values()):
         raise click.UsageError("expected an id or a filter, so that it is not about everything")
     state = current()
     ids = dict.fromkeys(whole_id(state, one) for one in email_ids) or [None]
+    statuses = _narrow(allowed) & _narrow(states) if states else _narrow(allowed)
     chosen = [Filters(email_id=one, statuses=statuses, **conditions) for one in ids]
     found = _matching(state, chosen)
     if not as_json and found:
@@ -96,7 +128,11 @@ def _steer(
         elif not found:
             click.echo(f"nothing to {name}")
         return
-    if len(found) > 1 and not yes and sys.stdin.isatty():
+    if len(found) > 1 and not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(
+                f"to {name} {output.deliveries(len(found))} needs --yes: nobody is here to be asked"
+            )
         question = f"{name.capitalize()} these {output.deliveries(len(found))}?"
         click.confirm(question, abort=True, err=True)
     changed = [one for filters in chosen for one in verb(filters, actor=actor())]
@@ -107,7 +143,7 @@ def _steer(
         of = f" of {emails} emails" if emails > 1 else ""
         click.echo(f"{done} {output.deliveries(len(changed))}{of}")
     else:
-        _print_nothing_changed(state, chosen, statuses)
+        _print_nothing_changed(state, chosen, allowed)
 
 
 def actor() -> str:
@@ -116,6 +152,11 @@ def actor() -> str:
         return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:  # a container may run as a user that it has no name for
         return f"cli:{os.getuid()}"
+
+
+def _narrow(states: Collection[str]) -> frozenset[str]:
+    """Return states with what ``queued`` is made of, so that sets of them can be compared."""
+    return frozenset(states) | (WAITING if Status.QUEUED in states else frozenset())
 
 
 def _matching(state: State, chosen: Sequence[Filters]) -> list[Any]:
@@ -129,9 +170,9 @@ def _print_some(rows: Sequence[Any]) -> None:
 
 
 def _print_nothing_changed(
-    state: State, chosen: Sequence[Filters], statuses: frozenset[Status]
+    state: State, chosen: Sequence[Filters], allowed: Collection[str]
 ) -> None:
-    *most, last = sorted(statuses)
+    *most, last = sorted(allowed)
     wanted = f"{', '.join(most)} or {last}" if most else last
     click.echo(f"nothing changed: nothing that matches is {wanted}")
     named = [Filters(email_id=one.email_id) for one in chosen if one.email_id]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shlex
 import sys
 import threading
 import time
@@ -17,7 +19,7 @@ from .ports import HOST
 from .stack import Ports, child_environment, choose_ports, development_services
 from .state import StateDirectory
 from .supervisor import Supervisor
-from .terminal import Terminal
+from .terminal import Hangup, Terminal
 
 
 def run(
@@ -30,13 +32,14 @@ def run(
     verbose: bool = False,
     stream: TextIO | None = None,
 ) -> int:
-    """Run the development stack until a signal; return the exit code.
+    """Run the development stack until a signal or its terminal is gone; return the exit code.
 
     ``migrate`` brings the ledger at a database URL up to date. ``environment`` is the user's
     (with what ``.env`` adds): what it sets wins over the stack's own servers. With ``demo`` the
     main job is shown once everything is up, and 0 means that its emails arrived.
     """
     began = time.monotonic()
+    hung_up = Hangup()
     stream = stream or sys.stdout
     terminal = Terminal(stream, colour=stream.isatty() and not environment.get("NO_COLOR"))
 
@@ -66,23 +69,44 @@ def run(
                 terminal=terminal,
                 environment=settings,
                 verbose=verbose,
+                hung_up=hung_up,
             )
-            return supervisor.run(
-                lambda stopping: show_off(ports, state, stopping),
-                prepare=lambda: migrate(settings["FLASK_MAILER_DATABASE_URL"]),
-                farewell=lambda: _show_addresses(terminal, ports, state),
-                end_after_job=exit_after_demo,
-            )
+            with state.environment_file(settings) as exports:
+                return supervisor.run(
+                    lambda stopping: show_off(ports, state, stopping),
+                    prepare=lambda: migrate(settings["FLASK_MAILER_DATABASE_URL"]),
+                    farewell=lambda: _show_addresses(terminal, ports, state, exports),
+                    end_after_job=exit_after_demo,
+                )
     except MailerError as error:
         terminal.line(terminal.style(f"  {error}", "red"))
         return 1
 
 
-def _show_addresses(terminal: Terminal, ports: Ports, state: StateDirectory) -> None:
+def _show_addresses(terminal: Terminal, ports: Ports, state: StateDirectory, exports: Path) -> None:
     rows = [("App", f"http://{HOST}:{ports.web}")]
     if ports.inbox is not None:
         rows.append(("Inbox", f"http://{HOST}:{ports.inbox}"))
-    rows += [("Logs", str(state.logs)), ("Stop", "Ctrl-C")]
+    ask = f"(. {_from_here(exports)} && {_mailer()} status)"
+    rows += [("Logs", str(state.logs)), ("Ask it", ask), ("Stop", "Ctrl-C")]
     terminal.lines(
-        [*(f"  {terminal.style(f'{name:<6}', 'bold')} {text}" for name, text in rows), ""]
+        ["", *(f"  {terminal.style(f'{name:<6}', 'bold')} {text}" for name, text in rows), ""]
     )
+
+
+def _mailer() -> str:
+    """Return the command line's name as it can be typed here."""
+    command = Path(sys.executable).with_name("mailer")
+    if os.access(command, os.X_OK):
+        return _from_here(command)
+    return f"{_from_here(Path(sys.executable))} -m mailer"
+
+
+def _from_here(path: Path) -> str:
+    """Return the path for a shell, from the current directory if it lies below."""
+    here = Path.cwd()
+    if path.is_relative_to(here):
+        # A name without a slash would be looked for on PATH.
+        shown = str(path.relative_to(here))
+        return shlex.quote(shown if "/" in shown else f"./{shown}")
+    return shlex.quote(str(path))

@@ -33,7 +33,7 @@ class Service:
     stage: int = 0
     """The highest stage is stopped first; services of one stage are stopped together."""
     budget: float = 1.0
-    """Seconds from TERM to KILL."""
+    """Seconds from TERM to KILL; what the stages before have left of theirs comes on top."""
     alarms: bool = True
     """Whether warnings in its log are shown in the terminal."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import secrets
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import MailerError
@@ -38,6 +40,31 @@ class StateDirectory:
         except FileExistsError:
             pass
         return path.read_text()
+
+    @contextlib.contextmanager
+    def environment_file(self, settings: Mapping[str, str]) -> Iterator[Path]:
+        """Keep the app's settings in a file for a shell to read; yields its path.
+
+        It may hold passwords, and names servers that are gone after the run: it ends with it.
+        """
+        path = self.path / "env"
+        path.unlink(missing_ok=True)
+        lines = [
+            "# Read it in a subshell, (. env && mailer status): what stays exported, the next",
+            "# mailer dev would take for your own choice of servers.",
+            *(
+                f"export {name}={shlex.quote(value)}"
+                for name, value in sorted(settings.items())
+                # A name that no shell can export, FLASK_A-B say, came from .env.
+                if re.fullmatch(r"FLASK_\w+", name, re.ASCII)
+            ),
+        ]
+        with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.writelines(f"{line}\n" for line in lines)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[int]:

@@ -16,7 +16,7 @@ from .guardian import Guardian
 from .services import PREPARED, Service
 from .terminal import Terminal, printable
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _TICK_SECONDS = 0.02
 _START_SECONDS = 60.0
 # A death within so many seconds of the start is a quick one.
@@ -43,6 +43,7 @@ class Supervisor:
         environment: Mapping[str, str],
         verbose: bool = False,
         backoff: Sequence[float] = BACKOFF_SECONDS,
+        hung_up: Callable[[], bool] = lambda: False,
     ) -> None:
         self._children = [
             Child(service, logs=logs, guardian=guardian, environment=environment)
@@ -54,6 +55,8 @@ class Supervisor:
         self._backoff = backoff
         self._width = max(len(service.name) for service in services)
         self._prepared = False
+        self._hung_up = hung_up
+        self._hangup_signalled = False
         self._interrupts = 0
         self._stopping = threading.Event()
         self._job: threading.Thread | None = None
@@ -68,10 +71,10 @@ class Supervisor:
         farewell: Callable[[], None],
         end_after_job: bool = False,
     ) -> int:
-        """Run until a signal, a failure or, with ``end_after_job``, the end of ``job``.
+        """Run until a signal, a hangup, a failure or, with ``end_after_job``, the end of ``job``.
 
         ``prepare`` runs while the services that wait for nothing are starting, before the others;
-        ``farewell`` once the job is done and everything stays up.
+        ``farewell`` once the job is done and everything is up, to stay so.
         Returns the exit code: 0 if nothing failed and the job, as far as it was wanted, worked.
         """
         with self._signals_counted():
@@ -96,7 +99,14 @@ class Supervisor:
         def count(_number: int, _frame: FrameType | None) -> None:
             self._interrupts += 1
 
+        def hang_up(_number: int, _frame: FrameType | None) -> None:
+            # Not counted: the shell sends one and the kernel another, and nobody is in a hurry.
+            self._hangup_signalled = True
+
         before = {number: signal.signal(number, count) for number in _SIGNALS}
+        # Under nohup it stays ignored.
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, hang_up)
         try:
             yield
         finally:
@@ -105,7 +115,7 @@ class Supervisor:
 
     def _supervise(self, job: Job, farewell: Callable[[], None] | None) -> None:
         taken_leave = False
-        while not self._interrupts and not self._failed:
+        while not self._interrupts and not self._failed and not self._is_over():
             job_done = self._job_worked is not None
             self._start_those_ready()
             for child in self._children:
@@ -120,10 +130,14 @@ class Supervisor:
                 self._job.start()
             if job_done and farewell is None:
                 return
-            if job_done and farewell is not None and not taken_leave:
+            everyone_up = all(child.announced for child in self._children)
+            if job_done and farewell is not None and everyone_up and not taken_leave:
                 taken_leave = True
                 farewell()
             time.sleep(_TICK_SECONDS)
+
+    def _is_over(self) -> bool:
+        return self._hangup_signalled or self._hung_up()
 
     def _do(self, job: Job) -> None:
         worked = False
@@ -202,19 +216,21 @@ class Supervisor:
         self._terminal.lines(["", self._terminal.style("  Stopping", "bold")])
         asked = self._interrupts
         stages = {child.service.stage for child in self._children}
+        deadline = time.monotonic()
         for stage in sorted(stages, reverse=True):
             children = [child for child in self._children if child.service.stage == stage]
-            self._stop([child for child in reversed(children) if child.running], asked)
+            deadline += max(child.service.budget for child in children)
+            running = [child for child in reversed(children) if child.running]
+            self._stop(running, asked, deadline)
 
-    def _stop(self, children: Sequence[Child], asked: int) -> None:
+    def _stop(self, children: Sequence[Child], asked: int, deadline: float) -> None:
         began = time.monotonic()
         for child in children:
             child.terminate()
         for child in children:
-            budget = child.service.budget
-            while not child.has_ended() and time.monotonic() - began < budget:
+            while not child.has_ended() and time.monotonic() < deadline:
                 if self._interrupts > asked:
-                    budget = min(budget, _HURRIED_SECONDS)
+                    deadline = min(deadline, began + _HURRIED_SECONDS)
                 self._show_logs()
                 time.sleep(_TICK_SECONDS)
             in_time = child.has_ended()

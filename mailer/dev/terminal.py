@@ -1,8 +1,9 @@
-"""What the person at the terminal sees."""
+"""The terminal: what the person there sees, and whether it is still there."""
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterable
 from typing import TextIO
@@ -53,3 +54,30 @@ class Terminal:
                 void = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(void, self._stream.fileno())
                 os.close(void)
+
+
+class Hangup:
+    """Notices the end of the terminal or of the parent, for a process that a terminal started.
+
+    A signal alone does not tell: when a terminal closes, the kernel sends SIGHUP to the leader of
+    its session, and one such as make only waits for its children then.
+
+    Never true for a process that is meant to go on by itself: standard input is no terminal
+    (systemd, nohup, "&" in a script), or is not our own (setsid), or SIGHUP is ignored.
+    """
+
+    def __init__(self) -> None:
+        self._parent = os.getppid()
+        self._watching = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
+
+    def __call__(self) -> bool:
+        """Say whether one of them is gone."""
+        return self._watching and (os.getppid() != self._parent or not _has_terminal())
+
+
+def _has_terminal() -> bool:
+    try:
+        os.tcgetpgrp(0)
+    except OSError:
+        return False
+    return True

@@ -1,8 +1,8 @@
 """The durable record of what was accepted and what became of it. Statuses change only here.
 
 `Ledger` gathers the verbs; each group of them has its own file: `record` (accept), `claims`
-(claim, settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel) and
-`queries` (read only).
+(claim, settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel, resolve),
+`queries` and `counts` (read only), with `filters` to say which deliveries.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from ..content import Attachment
 from ..db import Database
-from . import claims, operations, queries, record, sweeping
+from . import claims, counts, operations, queries, record, sweeping
 from .claims import Batch, Claimed, Settlement
-from .queries import Filters
+from .filters import Filters
 from .record import Draft, Recorded
 from .sweeping import Swept
 
@@ -57,7 +57,8 @@ class Ledger:
             return sweeping.sweep(connection)
 
     def retry(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
-        """Open final deliveries again, with fresh attempts. Doing it twice changes nothing."""
+        """Open final deliveries again, with fresh attempts, and make deferred ones due now. Doing
+        it twice changes nothing."""
         with self.database.begin() as connection:
             return operations.retry(connection, filters, actor, self.attempts_allowed)
 
@@ -99,14 +100,14 @@ class Ledger:
     def is_due(self, lanes: Sequence[str]) -> bool:
         """Say whether one of the lanes has a due delivery."""
         with self.database.read() as connection:
-            return queries.is_due(connection, lanes)
+            return counts.is_due(connection, lanes)
 
     def due(self) -> dict[str, str]:
         """Return the lanes with due mail, each with the id of its oldest due email."""
         with self.database.read() as connection:
             return sweeping.due_lanes(connection)
 
-    def counts(self) -> queries.Counts:
+    def counts(self) -> counts.Counts:
         """Return how many deliveries wait, are being sent or are in trouble, by lane."""
         with self.database.read() as connection:
-            return queries.counts(connection)
+            return counts.counts(connection)

@@ -1,4 +1,4 @@
-"""What a person does to deliveries: retry and cancel. Each leaves an audit entry."""
+"""What a person does to deliveries: retry, cancel, resolve. Each leaves an audit entry."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ..db import now
-from ..models import RETRYABLE, AuditEntry, Delivery, Status
-from .queries import Filters
+from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Status
+from .filters import IS_DEFERRED, Filters
 
 
 class Changed(NamedTuple):
@@ -39,13 +39,23 @@ def _opened(attempts_allowed: int) -> dict[str, Any]:
 def retry(
     connection: sa.Connection, filters: Filters, actor: str, attempts_allowed: int
 ) -> list[Changed]:
-    statement = (
+    # First, so that what is opened below cannot be taken for one that waits.
+    sooner = (
         sa.update(Delivery)
-        .where(*filters.conditions(), Delivery.status.in_(sorted(RETRYABLE)))
+        .where(*filters.conditions(), IS_DEFERRED)
+        .values(due_at=now(), updated_at=now())
+        .returning(*_CHANGED)
+    )
+    again = (
+        sa.update(Delivery)
+        .where(*filters.conditions(), IS_TROUBLE, Delivery.status.in_(sorted(RETRYABLE)))
         .values(**_opened(attempts_allowed), updated_at=now())
         .returning(*_CHANGED)
     )
-    return _apply(connection, statement, actor, "retried")
+    return [
+        *_apply(connection, sooner, actor, "brought forward"),
+        *_apply(connection, again, actor, "retried"),
+    ]
 
 
 def cancel(connection: sa.Connection, filters: Filters, actor: str) -> list[Changed]:

@@ -1,92 +1,22 @@
-"""Read the ledger: lists, one email's history, counts."""
+"""Read the ledger: lists, and one email's history."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ..content import Attachment
-from ..db import now
 from ..errors import NotFound
-from ..models import (
-    IS_QUEUED,
-    IS_SENDING,
-    IS_TROUBLE,
-    Attached,
-    Attempt,
-    AuditEntry,
-    Delivery,
-    Email,
-    Status,
-)
+from ..models import Attached, Attempt, AuditEntry, Delivery, Email
+from .filters import STATE_OF, Filters
 
 Listed = Any  # a row of `listing`: the columns named there
 
-_waits = sa.and_(Delivery.status == Status.QUEUED.value, Delivery.due_at > now())
-_WAITING = {
-    "deferred": sa.and_(_waits, Delivery.stage.is_not(None)),
-    "scheduled": sa.and_(_waits, Delivery.stage.is_(None)),
-}
-STATES = (*(status.value for status in Status), *_WAITING)
-"""A status, or why a queued delivery waits: ``deferred`` after an attempt, ``scheduled`` before
-the first one."""
-_STATE: sa.ColumnElement[str] = sa.case(
-    *((condition, name) for name, condition in _WAITING.items()), else_=Delivery.status
-)
-
 _SMALLEST_ID = "00000000-0000-0000-0000-000000000000"
+_SHORTEST_PREFIX = 4
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """Which deliveries; every condition that is not None must hold."""
-
-    email_id: str | None = None
-    status: str | None = None
-    """One of `STATES`; ``queued`` includes those that wait."""
-    statuses: frozenset[Status] | None = None
-    template: str | None = None
-    lane: str | None = None
-    recipient: str | None = None
-    code: int | None = None
-    since: datetime | None = None
-    """Accepted at or after."""
-    until: datetime | None = None
-    """Accepted before."""
-
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """Return them for a statement over `Delivery`, joined with nothing."""
-        found: list[sa.ColumnElement[bool]] = []
-        if self.email_id is not None:
-            found.append(Delivery.email_id == self.email_id)
-        if self.status is not None:
-            found.append(_WAITING.get(self.status, Delivery.status == self.status))
-        if self.statuses is not None:
-            found.append(Delivery.status.in_(sorted(self.statuses)))
-        if self.lane is not None:
-            found.append(Delivery.lane == self.lane)
-        if self.recipient is not None:
-            found.append(Delivery.recipient == self.recipient)
-        if self.code is not None:
-            found.append(Delivery.code == self.code)
-        of_email: list[sa.ColumnElement[bool]] = []
-        if self.template is not None:
-            of_email.append(Email.template == self.template)
-        if self.since is not None:
-            of_email.append(Email.created_at >= self.since)
-        if self.until is not None:
-            of_email.append(Email.created_at < self.until)
-        if of_email:
-            found.append(
-                sa.exists().where(Email.id == Delivery.email_id, *of_email).correlate(Delivery)
-            )
-        return found
 
 
 class History(NamedTuple):
@@ -97,20 +27,8 @@ class History(NamedTuple):
     attempts: dict[int, list[sa.Row[Any]]]
     """By delivery id, in order."""
     audit: dict[int, list[sa.Row[Any]]]
-
-
-class Counts(NamedTuple):
-    """How much of the ledger is open or in trouble. What was sent is not counted: that would
-    cost more with every day."""
-
-    by_lane: dict[str, dict[str, int]]
-    """lane -> status -> deliveries, for every status but ``sent``."""
-    due: dict[str, int]
-    """lane -> deliveries that could be sent now."""
-    oldest_due_seconds: float | None
-    """Age of the oldest due delivery; None when nothing is due."""
-    due_seconds: dict[str, float]
-    """The same for each lane that has one."""
+    attachments: list[sa.Row[Any]]
+    """``filename, content_type, size``, in order; the files stay where they are."""
 
 
 def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> list[sa.Row[Listed]]:
@@ -121,7 +39,7 @@ def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> l
             Delivery.recipient,
             Delivery.lane,
             Delivery.status,
-            _STATE.label("state"),
+            STATE_OF.label("state"),
             Delivery.attempts,
             Delivery.due_at,
             Delivery.updated_at,
@@ -130,6 +48,7 @@ def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> l
             Delivery.enhanced,
             Delivery.reason,
             Email.template,
+            Email.subject,
             Email.created_at,
         )
         .join(Email, Email.id == Delivery.email_id)
@@ -145,7 +64,7 @@ def history(connection: sa.Connection, email_id: str) -> History:
     if email is None:
         raise NotFound(f"there is no email {email_id!r}")
     deliveries = connection.execute(
-        sa.select(Delivery.__table__, _STATE.label("state"))
+        sa.select(Delivery.__table__, STATE_OF.label("state"))
         .where(Delivery.email_id == email_id)
         .order_by(Delivery.id)
     ).all()
@@ -155,6 +74,7 @@ def history(connection: sa.Connection, email_id: str) -> History:
         list(deliveries),
         _by_delivery(connection, Attempt, ids),
         _by_delivery(connection, AuditEntry, ids),
+        _files(connection, email_id) if email.has_attachments else [],
     )
 
 
@@ -168,14 +88,30 @@ def _by_delivery(
     return found
 
 
+def _files(connection: sa.Connection, email_id: str) -> list[sa.Row[Any]]:
+    statement = (
+        sa.select(
+            Attached.filename,
+            Attached.content_type,
+            sa.func.length(Attached.data, type_=sa.Integer).label("size"),
+        )
+        .where(Attached.email_id == email_id)
+        .order_by(Attached.id)
+    )
+    return list(connection.execute(statement))
+
+
 def find_email(connection: sa.Connection, prefix: str) -> str:
     """Return the one email id that begins with ``prefix``, of at least 4 characters. Raises
     NotFound."""
+    if len(prefix) < _SHORTEST_PREFIX:
+        expected = f"expected at least {_SHORTEST_PREFIX} characters of an id"
+        raise NotFound(f"there is no email {prefix!r}: {expected}")
     # Bounds rather than LIKE: an index answers them, whatever the database's collation.
     low = prefix + _SMALLEST_ID[len(prefix) :]
     high = prefix + _SMALLEST_ID[len(prefix) :].replace("0", "f")
     found: list[str] = []
-    if len(prefix) >= 4 and _ID.fullmatch(low):
+    if _ID.fullmatch(low):
         statement = sa.select(Email.id).where(Email.id.between(low, high)).limit(2)
         found += connection.execute(statement).scalars()
     if not found:
@@ -200,44 +136,3 @@ def attachments(connection: sa.Connection, email_id: str) -> list[Attachment]:
         )
         for row in connection.execute(statement)
     ]
-
-
-def is_due(connection: sa.Connection, lanes: Sequence[str]) -> bool:
-    return any(connection.execute(_ANY_DUE, {"lane_": lane}).scalar() for lane in lanes)
-
-
-_ANY_DUE = (
-    sa.select(sa.true())
-    .where(
-        Delivery.lane == sa.bindparam("lane_"),
-        Delivery.status == Status.QUEUED.value,
-        Delivery.due_at <= now(),
-    )
-    .limit(1)
-)
-
-
-def counts(connection: sa.Connection) -> Counts:
-    by_lane: dict[str, dict[str, int]] = {}
-    # Each over a partial index that leaves out what was sent.
-    for condition in (IS_QUEUED, IS_SENDING, IS_TROUBLE):
-        for lane, status, number in connection.execute(
-            sa.select(Delivery.lane, Delivery.status, sa.func.count())
-            .where(condition)
-            .group_by(Delivery.lane, Delivery.status)
-        ):
-            by_lane.setdefault(lane, {})[status] = number
-    due: dict[str, int] = {}
-    ages: dict[str, float] = {}
-    for lane, number, age in connection.execute(
-        sa.select(
-            Delivery.lane,
-            sa.func.count(),
-            sa.type_coerce(now() - sa.func.min(Delivery.due_at), sa.Double),
-        )
-        .where(IS_QUEUED, Delivery.due_at <= now())
-        .group_by(Delivery.lane)
-    ):
-        due[lane] = number
-        ages[lane] = age
-    return Counts(by_lane, due, max(ages.values(), default=None), ages)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from mailer.ledger import Ledger
 from ..worker import environment
 from .conftest import Run, as_process, written
 
-COMMANDS = ("send", "list", "show", "retry", "cancel", "status", "preview", "test", "db", "dev")
+COMMANDS = (
+    "send", "list", "show", "retry", "cancel", "resolve", "status", "preview", "test", "db", "dev",
+)  # fmt: skip
 
 FOREIGN_APP = """
 from flask import Flask
@@ -84,13 +87,29 @@ def test_db_upgrade_migrates_prints_the_revision_and_nothing_else(
 
     before = as_process(environ, "list")
     assert (before.returncode, before.stdout) == (1, "")
-    assert before.stderr == "mailer: the ledger has no tables: run `mailer db upgrade`\n"
+    assert before.stderr.startswith("mailer: the ledger has no tables: run `")
 
     for _ in range(2):
         result = as_process(environ, "db", "upgrade")
         assert (result.returncode, result.stderr) == (0, "")
-        assert result.stdout.startswith("the ledger is at revision 0")
+        assert result.stdout.startswith(f"the ledger at {url} is at revision 0")
     assert as_process(environ, "list").stdout == "no deliveries\n"
+
+
+def test_db_upgrade_warns_of_a_ledger_that_goes_with_the_environment(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("db", "upgrade").stderr == ""
+
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+
+    result = run("db", "upgrade")
+    assert result.exit_code == 0
+    assert f"lies within the Python environment {tmp_path} and would go with it" in result.stderr
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version").stdout == f"mailer-dispatch {version('mailer-dispatch')}\n"
 
 
 def test_a_wrong_setting_is_said_in_one_line(settings: dict[str, Any]) -> None:

@@ -54,7 +54,9 @@ def test_list_is_an_aligned_table_newest_first(run: Run) -> None:
         ("--state scheduled", ["di"]),
         ("--state queued", ["di", "cy"]),
         ("--template welcome", ["ann"]),
+        ("--state failed --state deferred", ["cy", "bob"]),
         ("--recipient bob@EXAMPLE.com", ["bob"]),
+        ("--recipient BOB@Example.com", ["bob"]),
         ("--code 451", ["cy"]),
         ("--lane bulk", ["cy"]),
         ("--since 1h", ["di", "cy", "bob", "ann"]),
@@ -90,8 +92,8 @@ def test_the_keys_of_the_document_are_stable_and_its_times_are_iso(run: Run) -> 
     (one,) = json.loads(run("list", "--json").stdout)["deliveries"]
 
     assert list(one) == [
-        "email_id", "delivery_id", "recipient", "template", "lane", "state", "attempts",
-        "accepted_at", "due_at", "updated_at", "stage", "code", "enhanced", "reason",
+        "email_id", "delivery_id", "recipient", "template", "subject", "lane", "state",
+        "attempts", "accepted_at", "due_at", "updated_at", "stage", "code", "enhanced", "reason",
     ]  # fmt: skip
     accepted = datetime.fromisoformat(one["accepted_at"])
     assert datetime.now(UTC) - accepted < timedelta(minutes=1)
@@ -111,14 +113,33 @@ def test_emails_of_one_instant_are_listed_with_enough_of_their_ids(run: Run, app
     assert len({row.split()[0] for row in rows}) == 300
 
 
+def test_an_address_stored_with_capitals_is_found_as_it_is_stored(run: Run) -> None:
+    run(*HELLO, "--to", "Eve.Long@Example.com")
+
+    assert recipients(run, "--recipient", "Eve.Long@example.COM") == ["Eve.Long"]
+
+
+@pytest.mark.usefixtures("four_deliveries")
+def test_an_email_without_a_template_is_listed_by_its_subject(run: Run) -> None:
+    head, *rows = run("list").stdout.splitlines()
+
+    column = head.index("WHAT")
+    assert [row[column:].split()[0] for row in rows] == ['"Hello"'] * 3 + ["welcome"]
+
+
 @pytest.mark.usefixtures("four_deliveries")
 def test_a_terminal_of_80_columns_is_wide_enough(on_terminal: OnTerminal) -> None:
     code, output = on_terminal("list")
 
     lines = output.splitlines()
     assert code == 0
-    assert len(lines) == 5
     assert max(map(len, lines)) <= 80
+    assert [line.split()[1] for line in lines if not line.startswith(" ")] == [
+        "STATE", "scheduled", "deferred", "failed", "sent"
+    ]  # fmt: skip
+    assert [line for line in lines if line.startswith(" ")] == [
+        "    451 4.7.1 greylisted", "    550 5.1.1 no such user"
+    ]  # fmt: skip
     assert "\x1b" not in output
 
 
@@ -132,7 +153,7 @@ def test_words_of_a_server_do_not_steer_the_terminal(run: Run, app: Flask) -> No
     assert len(output.splitlines()) == 2
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2h ago", "-2h", "99999999999d", "2026-13-01", ""])
+@pytest.mark.parametrize("text", ["yesterday", "in 2h", "-2h", "99999999999d", "2026-13-01", ""])
 def test_a_wrong_time_is_a_usage_error_in_one_line(run: Run, text: str) -> None:
     result = run("list", "--since", text)
 
@@ -156,5 +177,7 @@ def test_a_span_is_so_long_ago_or_from_now() -> None:
     ago, ahead = parameters.past("90m"), parameters.future("90m")
 
     assert timedelta(hours=2, minutes=59) < ahead - ago < timedelta(hours=3, minutes=1)
-    with pytest.raises(click.BadParameter, match=re.escape("10m, 2h, 3d from now")):
+    assert parameters.past("90m ago") - ago < timedelta(minutes=1)
+    assert parameters.future("in 90m") - ahead < timedelta(minutes=1)
+    with pytest.raises(click.BadParameter, match=re.escape("in 10m, 2h, 3d")):
         parameters.future("soon")

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
 from mailer import dispatch
+from mailer.cli import group
+from mailer.content import Attachment
 from mailer.dev.catcher import Catcher
-from mailer.models import Email
+from mailer.models import Attempt, Email
 from mailer.state import of
 
+from ..conftest import AppFactory
 from .conftest import Run, change
 
 HELLO = ("send", "--subject", "Hello", "--text", "Hello.", "--to", "ann@example.com")
@@ -74,7 +79,7 @@ def test_the_beginning_of_an_id_is_enough_if_it_is_the_only_one(run: Run) -> Non
     )
 
 
-@pytest.mark.parametrize("wrong", ["", "fff", "ffffffff", "nonsense", "%", "0"])
+@pytest.mark.parametrize("wrong", ["ffffffff", "nonsense", "%%%%"])
 def test_an_id_of_no_email_is_not_found(run: Run, wrong: str) -> None:
     run(*HELLO)
 
@@ -82,6 +87,15 @@ def test_an_id_of_no_email_is_not_found(run: Run, wrong: str) -> None:
 
     assert result.exit_code == 1
     assert result.stderr == f"mailer: there is no email {wrong!r}\n"
+
+
+@pytest.mark.parametrize("short", ["", "0", "fff", "%"])
+def test_too_short_a_beginning_says_how_much_is_needed(run: Run, short: str) -> None:
+    run(*HELLO)
+
+    assert run("show", short).stderr == (
+        f"mailer: there is no email {short!r}: expected at least 4 characters of an id\n"
+    )
 
 
 def test_values_of_the_context_are_never_shown(run: Run, catcher: Catcher, app: Flask) -> None:
@@ -106,7 +120,9 @@ def test_what_is_deferred_says_when_it_is_tried_again(run: Run, catcher: Catcher
     (sentence,) = next_sentences(run, email_id)
 
     assert re.fullmatch(
-        r"It is tried again at [-0-9]{10} [:0-9]{8}, in \d+ min: attempt 2 of 12\.", sentence
+        r"It is tried again at [-0-9]{10} [:0-9]{8}, in \d+ min: attempt 2 of 12\. "
+        rf"`mailer retry {email_id}` tries it now\.",
+        sentence,
     )
 
 
@@ -160,3 +176,62 @@ def test_what_is_unknown_warns_of_a_second_copy(run: Run, app: Flask, catcher: C
 
     assert "the server may have it" in sentence
     assert "perhaps for the second time" in sentence
+    assert f"`mailer resolve {email.id} --sent`" in sentence
+
+
+def attempt(delivery_id: int, at: datetime, **more: Any) -> dict[str, Any]:
+    refused = {"outcome": "unavailable", "stage": "connect", "words": "Connection refused"}
+    common = {"delivery_id": delivery_id, "number": 1, "status": "queued", "ended_at": at}
+    return {**common, **refused, **more}
+
+
+def test_attempts_that_ended_alike_are_told_as_one(run: Run, app: Flask) -> None:
+    email_id = run(*HELLO, "--at", "2h").stdout.strip()
+    start = datetime(2026, 11, 24, 6, 41, 30).astimezone()
+    (delivery,) = of(app).ledger.show(email_id).deliveries
+    rows = [attempt(delivery.id, start + timedelta(seconds=30 * step)) for step in range(37)]
+    later = start + timedelta(hours=30)
+    rows += [attempt(delivery.id, later + timedelta(hours=20 * step)) for step in range(2)]
+    rows.insert(37, attempt(delivery.id, start + timedelta(hours=1), words="timed out"))
+    with of(app).database.begin() as connection:
+        connection.execute(sa.insert(Attempt), rows)
+
+    lines = [line[23:] for line in run("show", email_id).stdout.splitlines()]
+
+    ending = "unavailable at connect: Connection refused"
+    assert lines[-4:-1] == [
+        f"attempt 1, 37 times from 06:41 to 06:59: {ending}",
+        "attempt 1: unavailable at connect: timed out",
+        f"attempt 1, 2 times from 11-25 12:41 to 11-26 08:41: {ending}",
+    ]
+    document = json.loads(run("show", email_id, "--json").stdout)
+    assert len(document["deliveries"][0]["attempts"]) == 40
+
+
+def test_an_email_of_its_own_shows_subject_tags_and_files(run: Run, app: Flask) -> None:
+    with app.app_context():
+        email = dispatch(
+            to="ann@example.com", subject="Your invoice", text="x", tags={"order": "7"},
+            attachments=[Attachment(filename="a.pdf", data=b"x" * 12_345),
+                         Attachment(filename="b.txt", data="ä".encode() * 5)],
+        )  # fmt: skip
+
+    page = run("show", email.id).stdout
+
+    assert re.search(r"^subject +Your invoice$", page, re.MULTILINE)
+    assert re.search(r"^tags +order=7$", page, re.MULTILINE)
+    assert re.search(r"^attached +a\.pdf \(12 kB\), b\.txt \(10 bytes\)$", page, re.MULTILINE)
+    files = json.loads(run("show", email.id, "--json").stdout)["attachments"]
+    assert [(one["filename"], one["size"]) for one in files] == [("a.pdf", 12_345), ("b.txt", 10)]
+
+
+def test_what_was_suppressed_is_not_said_to_be_at_the_server(make_app: AppFactory) -> None:
+    app = make_app(MAIL_SUPPRESS_SEND=True)
+    with app.app_context():
+        email = dispatch(to="ann@example.com", subject="x", text="x")
+
+    page = app.test_cli_runner().invoke(group, ["show", email.id]).stdout
+
+    assert page.splitlines()[-1].strip() == (
+        "Nothing more happens: no server has it, because MAIL_SUPPRESS_SEND was set."
+    )

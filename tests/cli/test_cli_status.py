@@ -12,6 +12,8 @@ from click.testing import Result
 from flask import Flask
 
 from mailer.cli import group
+from mailer.db import Database
+from mailer.dev.catcher import Catcher
 from mailer.dev.ports import free_port
 from mailer.state import of
 
@@ -35,8 +37,8 @@ def test_all_is_well_with_an_empty_ledger_and_a_redis(make_app: AppFactory, redi
     assert result.exit_code == 0
     ledger, redis, _, head, *lanes = result.stdout.splitlines()
     assert ledger.endswith("ledger.sqlite3: migrated")
-    assert redis == f"redis   {redis_url}: reachable"
-    assert head.split()[:4] == ["LANE", "QUEUED", "DUE", "SENDING"]
+    assert redis == f"redis     {redis_url}: reachable"
+    assert head.split()[:5] == ["LANE", "QUEUED", "DUE", "DEFERRED", "SENDING"]
     assert [line.split()[0] for line in lanes] == ["critical", "default", "bulk"]
 
 
@@ -50,7 +52,10 @@ def test_status_counts_by_lane(run: Run, app: Flask) -> None:
 
     assert lanes["critical"]["failed"] == 3
     assert (lanes["default"]["queued"], lanes["default"]["due"]) == (2, 0)
-    assert lanes["bulk"] == dict.fromkeys(lanes["bulk"], 0) | {"oldest_due_seconds": None}
+    assert lanes["bulk"] == dict.fromkeys(lanes["bulk"], 0) | {
+        "oldest_due_seconds": None,
+        "newest_deferral": None,
+    }
 
 
 def test_an_unmigrated_database_is_not_well_and_says_what_to_run(
@@ -63,8 +68,62 @@ def test_an_unmigrated_database_is_not_well_and_says_what_to_run(
     result = status(app)
 
     assert result.exit_code == 1
-    assert "run `mailer db upgrade`" in result.stdout
+    assert "mailer db upgrade`" in result.stdout
+    assert result.stdout.count(str(tmp_path)) == 1
     assert "LANE" not in result.stdout
+
+
+def test_a_database_that_cannot_be_opened_is_named_with_what_to_run(
+    make_app: AppFactory, tmp_path: Path
+) -> None:
+    app = make_app()
+    of(app).close()
+    path = tmp_path / "nowhere" / "ledger.sqlite3"
+    of(app).database = Database(f"sqlite:///{path}")
+
+    result = status(app)
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[0] == (
+        f"database  sqlite:///{path}: the ledger cannot be used: unable to open database file: "
+        "run `mailer db upgrade`"
+    )
+
+
+def test_an_smtp_server_that_is_away_is_not_well(make_app: AppFactory) -> None:
+    port = free_port()
+    app = make_app(MAIL_PORT=port, MAILER_BACKOFF_BASE_SECONDS=600)
+    app.test_cli_runner().invoke(group, [*HELLO, "--to", "bob@example.com"])
+
+    result = status(app)
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == (
+        f"lane default: 2 deferred, the newest: connect: 127.0.0.1:{port}: Connection refused"
+    )
+    head, row = result.stdout.splitlines()[3], result.stdout.splitlines()[5]
+    assert dict(zip(head.split(), row.split(), strict=False))["DEFERRED"] == "2"
+    document = json.loads(status(app, "--json").stdout)
+    assert (document["healthy"], document["lanes_without_transport"]) == (False, ["default"])
+    lane = document["lanes"]["default"]
+    assert (lane["deferred"], lane["due"], lane["newest_deferral"]["stage"]) == (2, 0, "connect")
+
+    late(app, 10)  # the outage is not over because the wait is
+    result = status(app)
+    assert result.exit_code == 1
+    assert "lane default: due again, deferred by: connect: " in result.stdout
+
+
+def test_mail_that_a_server_defers_is_shown_and_well(run: Run, catcher: Catcher) -> None:
+    catcher.script("rcpt", "451 4.7.1 greylisted")
+    run(*HELLO)
+
+    result = run("status")
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1] == (
+        "lane default: 1 deferred, the newest: rcpt: 451 4.7.1 greylisted"
+    )
 
 
 def test_a_redis_that_is_away_is_not_well(make_app: AppFactory) -> None:

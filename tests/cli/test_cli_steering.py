@@ -9,6 +9,7 @@ import pwd
 import pytest
 from flask import Flask
 
+from mailer import dispatch
 from mailer.dev.catcher import Catcher
 from mailer.ledger import Filters
 from mailer.state import of
@@ -126,10 +127,97 @@ def test_more_than_twenty_are_counted_rather_than_shown(
     recipients = [word for n in range(23) for word in ("--to", f"user{n}@example.com")]
     run(*HELLO, *recipients)
 
-    lines = run("retry", "--state", "failed").stdout.splitlines()
+    lines = run("retry", "--state", "failed", "--yes").stdout.splitlines()
 
     assert lines[0] == "23 deliveries to retry:"
     assert lines[-2:] == ["... and 3 more", "retried 23 deliveries"]
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.usefixtures("refused")
+def test_more_than_one_needs_a_yes_where_nobody_can_be_asked(
+    run: Run, app: Flask, options: tuple[str, ...]
+) -> None:
+    result = run("retry", "--state", "failed", *options)
+
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "mailer: to retry 2 deliveries needs --yes: nobody is here to be asked "
+        "(see 'mailer retry --help')\n"
+    )
+    assert states(app) == ["failed", "failed"]
+
+
+def test_a_retry_of_several_states_takes_each(
+    run: Run, app: Flask, catcher: Catcher, refused: list[str]
+) -> None:
+    run(*HELLO, "--to", "cy@example.com", "--at", "2h")
+    run("cancel", "--recipient", "cy@example.com")
+
+    result = run("retry", "--state", "cancelled", "--state", "failed", "--state", "sent", "--yes")
+
+    assert result.stdout.endswith("retried 3 deliveries of 3 emails\n")
+    assert states(app) == ["sent"] * 3
+
+
+@pytest.mark.parametrize(
+    "options", ["--code 451 --since 2h", "--state deferred", "--state queued --lane default"]
+)
+def test_retry_sends_what_was_deferred_now(
+    run: Run, app: Flask, catcher: Catcher, options: str
+) -> None:
+    rule = catcher.script("rcpt", "451 4.7.1 greylisted")
+    email_id = run(*HELLO, "--to", "ann@example.com").stdout.strip()
+    run(*HELLO, "--to", "bob@example.com", "--at", "2h")
+    catcher.rules.remove(rule.id)
+
+    assert run("retry", *options.split(), "--dry-run").stdout.startswith("1 delivery to retry:")
+    result = run("retry", *options.split())
+
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "retried 1 delivery")
+    assert states(app) == ["sent", "queued"]
+    ((entry,),) = of(app).ledger.show(email_id).audit.values()
+    assert entry.action == "brought forward"
+
+
+def test_retry_by_a_state_that_it_does_not_know_changes_nothing(run: Run, app: Flask) -> None:
+    run(*HELLO, "--to", "ann@example.com", "--at", "2h")
+
+    result = run("retry", "--state", "scheduled")
+
+    assert result.stdout.startswith("nothing changed: nothing that matches is cancelled, deferred")
+    assert states(app) == ["queued"]
+
+
+@pytest.fixture
+def unknown(app: Flask, catcher: Catcher) -> str:
+    """Id of an email of which nobody knows whether the server has it."""
+    rule = catcher.script("dot", "drop", stored=True)
+    with app.app_context():
+        email = dispatch(to="ann@example.com", subject="x", text="x", on_unknown="hold")
+    catcher.rules.remove(rule.id)
+    return email.id
+
+
+@pytest.mark.parametrize("option", ["--sent", "--resend"])
+def test_resolve_decides_about_what_is_unknown(
+    run: Run, app: Flask, catcher: Catcher, unknown: str, option: str
+) -> None:
+    assert states(app) == ["unknown"]
+
+    result = run("resolve", unknown, option)
+
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "resolved 1 delivery")
+    assert states(app) == ["sent"]
+    assert len(catcher.messages()) == (1 if option == "--sent" else 2)
+    again = run("resolve", unknown, option)
+    assert again.stdout.startswith("nothing changed: nothing that matches is unknown\n")
+
+
+def test_resolve_does_not_guess(run: Run, app: Flask, unknown: str) -> None:
+    assert run("resolve", unknown).exit_code == 2
+    assert run("resolve", "--sent").exit_code == 2
+    assert states(app) == ["unknown"]
 
 
 def test_cancel_keeps_an_email_for_later_from_being_sent(run: Run, app: Flask) -> None:

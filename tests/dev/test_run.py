@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,20 +31,33 @@ sys.exit(run(
 """
 
 
+# Becomes a command that leads the session of the terminal on its standard input.
+LEAD = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+LEAD += "os.execvp(sys.argv[1], sys.argv[1:])"
+
+
 class Stack:
     """A run of the stack in ``directory``."""
 
-    def __init__(self, directory: Path, *words: str) -> None:
+    def __init__(self, directory: Path, *words: str, terminal: int | None = None) -> None:
         self.directory = directory
         self._output = directory / f"output{len(list(directory.glob('output*')))}"
         self._file = self._output.open("wb")
         clean = {name: value for name, value in os.environ.items() if name[:6] != "FLASK_"}
+        command = [sys.executable, "-c", RUN, *words]
+        if terminal is not None:
+            (directory / "Makefile").write_text(f"demo:\n\t@{sys.executable} run.py\n")
+            (directory / "run.py").write_text(RUN)
+            command = [sys.executable, "-c", LEAD, "make", "demo"]
+        self.environment = clean
         self.process = subprocess.Popen(
-            [sys.executable, "-c", RUN, *words],
+            command,
             cwd=directory,
             env=clean,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
             stdout=self._file,
             stderr=subprocess.STDOUT,
+            start_new_session=terminal is not None,
         )
 
     @property
@@ -80,8 +95,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
         pytest.skip("looks for processes left behind in /proc, which this system has not")
     stacks: list[Stack] = []
 
-    def start(*words: str) -> Stack:
-        stacks.append(Stack(tmp_path.resolve(), *words))
+    def start(*words: str, terminal: int | None = None) -> Stack:
+        stacks.append(Stack(tmp_path.resolve(), *words, terminal=terminal))
         return stacks[-1]
 
     yield start
@@ -133,3 +148,41 @@ def test_a_second_run_is_refused_and_an_interrupt_stops_the_first_in_time(
     # The budgets add up to less than five; a busy machine takes its time to start and to see ends.
     assert time.monotonic() - began < 6
     assert stack.processes() == {}
+
+
+def test_the_line_in_the_banner_asks_the_running_stack(start: Callable[..., Stack]) -> None:
+    stack = start("demo")
+    stack.wait_for(lambda: "Ctrl-C" in stack.output, within=60)
+    assert stack.output.index("✓ beat") < stack.output.index("  Ask it")
+    [line] = re.findall(r"^  Ask it +(.+)$", stack.output, re.MULTILINE)
+
+    def ask(line: str) -> str:
+        return subprocess.run(
+            ["sh", "-c", line],
+            cwd=stack.directory,
+            env=stack.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    assert re.search(r"^redis .*: reachable$", ask(line), re.MULTILINE)
+    assert "reset_password" in ask(line.replace(" status", " list"))
+    stack.process.send_signal(signal.SIGINT)
+    assert stack.process.wait(30) == 0
+    assert not (stack.directory / "state/env").exists()
+
+
+def test_a_terminal_that_closes_stops_what_make_started_in_it(
+    start: Callable[..., Stack],
+) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    master, slave = pty.openpty()
+    stack = start(terminal=slave)
+    os.close(slave)
+    stack.wait_for(lambda: "Ctrl-C" in stack.output, within=60)
+    os.close(master)
+    stack.wait_for(lambda: not stack.processes(), within=15)
+    ends = re.findall(r"(\w+) +[\d.]+ s  (?:stopped|killed)", stack.output)
+    assert ends == ["web", "beat", "worker", "catcher", "redis"]

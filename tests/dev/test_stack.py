@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ def test_every_service_is_told_of_the_servers_of_the_stack(state: StateDirectory
     assert settings["HOME"] == "/nonexistent"
     assert settings["FLASK_CELERY__broker_url"] == "redis://127.0.0.1:21000/0"
     assert settings["FLASK_CELERY__result_backend"] == "redis://127.0.0.1:21000/0"
+    assert settings["FLASK_CELERY__broker_transport_options"] == '{"polling_interval": 0.2}'
     assert settings["FLASK_MAIL_SERVER"] == "127.0.0.1"
     assert settings["FLASK_MAIL_PORT"] == "2526"
     assert settings["FLASK_MAILER_BASE_URL"] == "http://127.0.0.1:5001"
@@ -82,6 +84,16 @@ def test_with_a_broker_of_ones_own_no_redis_is_started(state: StateDirectory, na
     celery = {key: value for key, value in settings.items() if "CELERY" in key}
     assert celery == mine
     assert "redis" not in {service.name for service in development_services(ports, state)}
+
+
+@pytest.mark.parametrize("spelling", [str, str.upper])
+def test_broker_options_of_ones_own_are_kept(
+    state: StateDirectory, spelling: Callable[[str], str]
+) -> None:
+    name = spelling("FLASK_CELERY__broker_transport_options")
+    settings = child_environment({name: '{"visibility_timeout": 7200}'}, PORTS, state)
+    options = {key: value for key, value in settings.items() if "OPTIONS" in key.upper()}
+    assert options == {name: '{"visibility_timeout": 7200}'}
 
 
 def test_with_an_smtp_server_of_ones_own_mail_goes_there(state: StateDirectory) -> None:

@@ -54,6 +54,24 @@ def test_the_secret_key_is_made_once_of_256_bits(tmp_path: Path) -> None:
     assert StateDirectory(tmp_path / "other").secret_key() != key
 
 
+def test_a_shell_reads_the_apps_settings_from_a_private_file_that_ends_with_the_run(
+    tmp_path: Path,
+) -> None:
+    value = """it's "$HOME" `id`\n; exit 1"""
+    (tmp_path / "env").write_text("left by a run that was killed")
+    (tmp_path / "env").chmod(0o644)
+    settings = {"FLASK_A__b": value, "FLASK_EMPTY": "", "FLASK_A-B": "1", "AWS_KEY": "secret"}
+    with StateDirectory(tmp_path).environment_file(settings) as path:
+        assert mode(path) == 0o600
+        shell = 'set -eu; . "$0"; printf "%s|" "$FLASK_A__b" "$FLASK_EMPTY"'
+        done = subprocess.run(
+            ["sh", "-c", shell, path], env={}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == f"{value}||"
+        assert "secret" not in path.read_text()
+    assert not path.exists()
+
+
 def test_a_second_run_is_refused_with_the_place_and_the_process(tmp_path: Path) -> None:
     with (
         StateDirectory(tmp_path).locked(),

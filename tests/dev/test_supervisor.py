@@ -28,6 +28,8 @@ here = pathlib.Path.cwd()
 def end(*_):
     with (here / "ended").open("a") as file:
         file.write(name + " ")
+    if mood == "slow":
+        time.sleep(1.3)
     if mood != "deaf":
         sys.exit(0)
 signal.signal(signal.SIGTERM, end)
@@ -38,6 +40,8 @@ if name == "worker":
     (here / f"pool.{pool.pid}.pid").touch()
 if mood == "broken":
     sys.exit("no such module")
+if mood == "late":
+    time.sleep(1)
 if mood != "mute":
     print("up", flush=True)
 if mood == "loud":
@@ -53,12 +57,14 @@ while True:
 """
 
 DRIVER = """
-import contextlib, json, os, pathlib, sys, time
+import contextlib, json, os, pathlib, signal, sys, time
 from mailer.dev.guardian import Guardian
 from mailer.dev.services import PREPARED, Service, says
 from mailer.dev.supervisor import Supervisor
 from mailer.dev.terminal import Terminal
 options = json.loads(sys.argv[1])
+if options["nohup"]:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 here = pathlib.Path.cwd()
 after = {"worker": (PREPARED, "redis"), "beat": (PREPARED, "worker"), "web": (PREPARED, "redis")}
 stages = {"redis": 0, "catcher": 1, "worker": 2, "beat": 3, "web": 3}
@@ -87,6 +93,7 @@ with contextlib.closing(Guardian()) as guardian:
     supervisor = Supervisor(
         services, logs=here, guardian=guardian, terminal=Terminal(sys.stdout, colour=False),
         environment=os.environ, verbose=options["verbose"], backoff=(0.05, 0.05),
+        hung_up=(here / "hung-up").exists,
     )
     code = supervisor.run(job, prepare=lambda: print("prepared", flush=True),
                           farewell=lambda: print("farewell", flush=True),
@@ -102,7 +109,7 @@ class Run:
         self.directory = directory
         (directory / "stand_in.py").write_text(STAND_IN)
         defaults = {"moods": {}, "budget": 0.8, "names": NAMES, "job": "works", "not_awaited": ()}
-        defaults |= {"end_after_job": False, "verbose": False}
+        defaults |= {"end_after_job": False, "verbose": False, "nohup": False}
         self._file = (directory / "output").open("w+b")
         self.process = subprocess.Popen(
             [sys.executable, "-c", DRIVER, json.dumps(defaults | options)],
@@ -200,13 +207,15 @@ def test_the_job_does_not_wait_for_a_service_that_is_not_awaited(
     start: Callable[..., Run],
 ) -> None:
     run = start(moods={"beat": "mute"}, not_awaited=["beat"])
-    run.wait_for(lambda: "farewell" in run.output)
+    run.wait_for(lambda: "job" in run.output)
     assert "✓ beat" not in run.output
 
 
-def test_the_farewell_is_the_last_word_once_everything_is_up(start: Callable[..., Run]) -> None:
-    run = start(not_awaited=["beat"], job="takes a while")
-    run.wait_until_up()
+@pytest.mark.parametrize(("job", "beat"), [("takes a while", "well"), ("works", "late")])
+def test_the_farewell_is_the_last_word_once_everything_is_up(
+    start: Callable[..., Run], job: str, beat: str
+) -> None:
+    run = start(not_awaited=["beat"], job=job, moods={"beat": beat})
     run.wait_for(lambda: "farewell" in run.output)
     farewell = run.output.index("farewell")
     assert run.output.index("job") < farewell
@@ -221,6 +230,43 @@ def test_a_service_deaf_to_term_is_killed_with_its_group(start: Callable[..., Ru
     assert re.search(r"worker .*killed, it did not stop in time", run.output)
     assert stopped(run.output) == ["web", "beat", "worker", "catcher", "redis"]
     assert not any(map(lives, run.pids()))
+
+
+def test_a_service_may_use_the_time_that_those_before_it_left(start: Callable[..., Run]) -> None:
+    run = start(moods={"worker": "slow"}, budget=1.1)
+    run.wait_until_up()
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 0
+    assert re.search(r"✓ worker +[\d.]+ s  stopped", run.output)
+
+
+def test_a_hangup_stops_everything_in_order(start: Callable[..., Run]) -> None:
+    run = start()
+    run.wait_until_up()
+    (run.directory / "hung-up").touch()
+    assert run.end() == 0
+    assert run.order_of_ends() == ["beat", "web", "worker", "catcher", "redis"]
+    assert not any(map(lives, run.pids()))
+
+
+def test_a_second_hangup_signal_hurries_nobody(start: Callable[..., Run]) -> None:
+    run = start(moods={"worker": "slow"}, budget=3)
+    run.wait_until_up()
+    run.process.send_signal(signal.SIGHUP)
+    run.wait_for(lambda: (run.directory / "ended").exists() and "worker" in run.order_of_ends())
+    run.process.send_signal(signal.SIGHUP)
+    assert run.end() == 0
+    assert re.search(r"✓ worker +[\d.]+ s  stopped", run.output)
+
+
+def test_under_nohup_the_signal_of_a_hangup_stops_nothing(start: Callable[..., Run]) -> None:
+    run = start(nohup=True)
+    run.wait_until_up()
+    run.process.send_signal(signal.SIGHUP)
+    [worker] = run.pids("worker")
+    os.kill(worker, signal.SIGKILL)
+    run.wait_for(lambda: run.output.count("✓ worker") == 2)
+    assert "Stopping" not in run.output
 
 
 def test_a_second_interrupt_hurries(start: Callable[..., Run]) -> None:

@@ -44,7 +44,7 @@ def test_an_email_that_kills_its_worker_takes_no_other_with_it(
         beat(stack, tmp_path / "beat.log"),
     ):
         wait_until(lambda: statuses(app) == {"sent": 30, "failed": 1}, 60, lambda: statuses(app))
-    (failed,) = of(app).ledger.list(Filters(status="failed"), 10)
+    (failed,) = of(app).ledger.list(Filters(statuses=["failed"]), 10)
     assert failed.recipient == "deadly@example.com"
     assert "poison" in failed.reason
     received = recipients(catcher)

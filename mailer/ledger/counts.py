@@ -1,0 +1,112 @@
+"""Count what is open or in trouble, lane by lane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from ..db import now
+from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, Attempt, Delivery
+from ..outcome import Kind
+from .filters import IS_DEFERRED
+
+
+class Deferral(NamedTuple):
+    """The newest attempt that made something of a lane wait, and what was said."""
+
+    stage: str | None
+    code: int | None
+    enhanced: str | None
+    words: str | None
+    is_of_transport: bool
+    """It was about the way out rather than about the email."""
+
+
+class Counts(NamedTuple):
+    """How much of the ledger is open or in trouble. What was sent is not counted: that would
+    cost more with every day."""
+
+    by_lane: dict[str, dict[str, int]]
+    """lane -> status -> deliveries, for every status but ``sent``."""
+    due: dict[str, int]
+    """lane -> deliveries that could be sent now."""
+    oldest_due_seconds: float | None
+    """Age of the oldest due delivery; None when nothing is due."""
+    due_seconds: dict[str, float]
+    """The same for each lane that has one."""
+    deferred: dict[str, int]
+    """lane -> deliveries that wait for another attempt."""
+    deferrals: dict[str, Deferral]
+    """For each lane that has one: of what waits for another attempt, or is due for it again."""
+
+
+def is_due(connection: sa.Connection, lanes: Sequence[str]) -> bool:
+    return any(connection.execute(_ANY_DUE, {"lane_": lane}).scalar() for lane in lanes)
+
+
+_ANY_DUE = (
+    sa.select(sa.true())
+    .where(
+        Delivery.lane == sa.bindparam("lane_"),
+        IS_QUEUED,
+        Delivery.due_at <= now(),
+    )
+    .limit(1)
+)
+
+
+def counts(connection: sa.Connection) -> Counts:
+    by_lane: dict[str, dict[str, int]] = {}
+    # Each over a partial index that leaves out what was sent.
+    for condition in (IS_QUEUED, IS_SENDING, IS_TROUBLE):
+        for lane, status, number in connection.execute(
+            sa.select(Delivery.lane, Delivery.status, sa.func.count())
+            .where(condition)
+            .group_by(Delivery.lane, Delivery.status)
+        ):
+            by_lane.setdefault(lane, {})[status] = number
+    due: dict[str, int] = {}
+    ages: dict[str, float] = {}
+    for lane, number, age in connection.execute(
+        sa.select(
+            Delivery.lane,
+            sa.func.count(),
+            sa.type_coerce(now() - sa.func.min(Delivery.due_at), sa.Double),
+        )
+        .where(IS_QUEUED, Delivery.due_at <= now())
+        .group_by(Delivery.lane)
+    ):
+        due[lane] = number
+        ages[lane] = age
+    deferred: dict[str, int] = {}
+    deferrals: dict[str, Deferral] = {}
+    for lane, number in connection.execute(
+        sa.select(Delivery.lane, sa.type_coerce(sa.func.count().filter(IS_DEFERRED), sa.Integer))
+        .where(IS_QUEUED, Delivery.stage.is_not(None))
+        .group_by(Delivery.lane)
+    ):
+        deferred[lane] = number
+        if newest := _newest_deferral(connection, lane):
+            deferrals[lane] = newest
+    return Counts(by_lane, due, max(ages.values(), default=None), ages, deferred, deferrals)
+
+
+def _newest_deferral(connection: sa.Connection, lane: str) -> Deferral | None:
+    # What is due again counts as well: an outage does not end with each wait.
+    newest = connection.execute(
+        sa.select(Delivery.id, Delivery.stage, Delivery.code, Delivery.enhanced, Delivery.reason)
+        .where(IS_QUEUED, Delivery.lane == lane, Delivery.stage.is_not(None))
+        .order_by(Delivery.updated_at.desc(), Delivery.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if newest is None:  # a worker took it since it was counted
+        return None
+    outcome = connection.execute(
+        sa.select(Attempt.outcome)
+        .where(Attempt.delivery_id == newest.id)
+        .order_by(Attempt.id.desc())
+        .limit(1)
+    ).scalar()
+    return Deferral(*newest[1:], is_of_transport=outcome == Kind.UNAVAILABLE)

@@ -1,0 +1,81 @@
+"""Which deliveries: the conditions that lists, retries and cancels share."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from ..db import now
+from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, Delivery, Email, Status
+
+_waits = sa.and_(IS_QUEUED, Delivery.due_at > now())
+IS_DEFERRED = sa.and_(_waits, Delivery.stage.is_not(None))
+_WAITING = {
+    "deferred": IS_DEFERRED,
+    "scheduled": sa.and_(_waits, Delivery.stage.is_(None)),
+}
+WAITING = frozenset(_WAITING)
+STATES = (*(status.value for status in Status), *_WAITING)
+"""A status, or why a queued delivery waits: ``deferred`` after an attempt, ``scheduled`` before
+the first one."""
+STATE_OF: sa.ColumnElement[str] = sa.case(
+    *((condition, name) for name, condition in _WAITING.items()), else_=Delivery.status
+)
+
+_INDEXED = {Status.QUEUED.value: IS_QUEUED, Status.SENDING.value: IS_SENDING}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which deliveries; every condition that is not None must hold."""
+
+    email_id: str | None = None
+    statuses: Collection[str] | None = None
+    """Any of these `STATES`; ``queued`` includes those that wait."""
+    template: str | None = None
+    lane: str | None = None
+    recipient: str | None = None
+    """As it is stored, or in lower case."""
+    code: int | None = None
+    since: datetime | None = None
+    """Accepted at or after."""
+    until: datetime | None = None
+    """Accepted before."""
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        """Return them for a statement over `Delivery`, joined with nothing."""
+        found: list[sa.ColumnElement[bool]] = []
+        if self.email_id is not None:
+            found.append(Delivery.email_id == self.email_id)
+        if self.statuses is not None:
+            found.append(sa.or_(sa.false(), *map(_is_in, sorted(self.statuses))))
+        if self.lane is not None:
+            found.append(Delivery.lane == self.lane)
+        if self.recipient is not None:
+            # Not lower(column): no index answers that.
+            found.append(Delivery.recipient.in_({self.recipient, self.recipient.lower()}))
+        if self.code is not None:
+            found.append(Delivery.code == self.code)
+        of_email: list[sa.ColumnElement[bool]] = []
+        if self.template is not None:
+            of_email.append(Email.template == self.template)
+        if self.since is not None:
+            of_email.append(Email.created_at >= self.since)
+        if self.until is not None:
+            of_email.append(Email.created_at < self.until)
+        if of_email:
+            found.append(
+                sa.exists().where(Email.id == Delivery.email_id, *of_email).correlate(Delivery)
+            )
+        return found
+
+
+def _is_in(state: str) -> sa.ColumnElement[bool]:
+    if state in _WAITING:
+        return _WAITING[state]
+    is_state = Delivery.status == state
+    # Said in the words of the partial index, or the planner reads the whole table.
+    return is_state if state == Status.SENT else sa.and_(_INDEXED.get(state, IS_TROUBLE), is_state)
