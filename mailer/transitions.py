@@ -12,6 +12,12 @@ from .outcome import Kind, Outcome
 UNAVAILABLE_SECONDS = 1.0
 """The least wait after the transport could not be used, whatever the settings say."""
 
+GREYLISTED_SECONDS = 300.0
+"""The least wait after a greylisting: most servers want five minutes, and count anew if pressed."""
+
+FULL_MAILBOX_ATTEMPTS = 3
+"""A full mailbox is a 5xx, but people empty theirs."""
+
 
 def transition(
     claimed: Claimed,
@@ -26,6 +32,8 @@ def transition(
     match outcome.kind:
         case Kind.SENT:
             status = Status.SENT
+        case Kind.REFUSED if _is_full_mailbox(claimed, outcome):
+            delay = backoff(claimed.attempt, base=base, cap=cap, random=random)
         case Kind.REFUSED | Kind.UNRENDERABLE:
             status = Status.FAILED
         case Kind.UNWANTED:
@@ -34,6 +42,8 @@ def transition(
             status = Status.UNKNOWN
         case Kind.DEFERRED | Kind.AMBIGUOUS if claimed.attempt < claimed.attempts_allowed:
             delay = backoff(claimed.attempt, base=base, cap=cap, random=random)
+            if _is_greylisting(outcome):
+                delay = max(delay, min(GREYLISTED_SECONDS, cap))
         case Kind.DEFERRED:
             status = Status.FAILED
         case Kind.AMBIGUOUS:
@@ -52,6 +62,18 @@ def transition(
         delay=delay,
         charged=charged,
     )
+
+
+def _is_full_mailbox(claimed: Claimed, outcome: Outcome) -> bool:
+    allowed = min(FULL_MAILBOX_ATTEMPTS, claimed.attempts_allowed)
+    return outcome.enhanced == "5.2.2" and claimed.attempt < allowed
+
+
+def _is_greylisting(outcome: Outcome) -> bool:
+    # RFC 6647 has 450 or 451 with 4.7.1, which others use for more; so the words count as well.
+    words = outcome.words.lower()
+    named = "greylist" in words or "graylist" in words
+    return outcome.code in {450, 451} and (named or outcome.enhanced == "4.7.1")
 
 
 def backoff(

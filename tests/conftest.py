@@ -112,6 +112,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "MAIL_FINAL_TIMEOUT_SECONDS": 2,
         "MAILER_DATABASE_URL": f"sqlite:///{tmp_path / 'ledger.sqlite3'}",
         "MAILER_BACKOFF_BASE_SECONDS": 0,
+        "MAILER_BACKOFF_CAP_SECONDS": 0,
         "CELERY": {"broker_url": "memory://", "task_always_eager": True},
     }
 

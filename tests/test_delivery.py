@@ -118,6 +118,7 @@ def test_while_the_server_is_down_one_email_knocks_for_all(
     app = make_app(
         MAIL_PORT=catcher.smtp_port,
         MAILER_BACKOFF_BASE_SECONDS=60,
+        MAILER_BACKOFF_CAP_SECONDS=60,
         CELERY={"broker_url": "memory://"},
     )
     catcher.stop()
@@ -464,6 +465,7 @@ def test_a_template_that_this_worker_does_not_have_is_tried_again(
     app: Flask, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(app.config, "MAILER_BACKOFF_BASE_SECONDS", 60)
+    monkeypatch.setitem(app.config, "MAILER_BACKOFF_CAP_SECONDS", 60)
     with app.app_context():
         monkeypatch.setattr(
             of(app).renderer, "render", lambda *args: pytest.fail("must not be rendered")
@@ -492,6 +494,7 @@ def test_the_message_of_a_loaders_error_is_in_no_log(
 
     of(app).loaders["welcome"] = load
     monkeypatch.setitem(app.config, "MAILER_BACKOFF_BASE_SECONDS", 60)
+    monkeypatch.setitem(app.config, "MAILER_BACKOFF_CAP_SECONDS", 60)
     with app.app_context():
         dispatch("welcome", to="ada@example.com", context={"user_id": 1})
     assert "raised RuntimeError" in caplog.text
@@ -504,6 +507,7 @@ def test_handing_back_keeps_the_reason_of_the_last_attempt(
 ) -> None:
     catcher.script("rcpt", "451 4.7.1 Greylisted", times=1)
     monkeypatch.setitem(app.config, "MAILER_BACKOFF_BASE_SECONDS", 60)
+    monkeypatch.setitem(app.config, "MAILER_BACKOFF_CAP_SECONDS", 60)
     with app.app_context():
         send()
         let_time_pass(of(app).database, "due_at", 100)

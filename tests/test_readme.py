@@ -173,6 +173,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
         "FLASK_MAIL_PORT": str(catcher.smtp_port),
         "FLASK_MAILER_DATABASE_URL": f"sqlite:///{terminals.folder / 'ledger.sqlite3'}",
         "FLASK_MAILER_BACKOFF_BASE_SECONDS": "0.1",
+        "FLASK_MAILER_BACKOFF_CAP_SECONDS": "0.1",
         "FLASK_MAILER_SWEEP_SECONDS": "0.5",
         "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{terminals.ports['5000']}",
         "PYTHONPATH": str(CHECKOUT),  # make_celery.py lies at the top of a checkout

@@ -69,3 +69,32 @@ def test_the_wait_doubles_up_to_the_cap_and_varies_by_half(attempt: int, random:
 def test_a_transport_that_cannot_be_used_is_left_alone_for_a_second_at_least() -> None:
     settled = transition(claimed(), Outcome(Kind.UNAVAILABLE), base=0, cap=0)
     assert settled.delay == UNAVAILABLE_SECONDS
+
+
+GREYLISTED = Outcome(Kind.DEFERRED, "rcpt", 450, "4.2.0", "Greylisted, come back later")
+GREYLISTED_BY_CODE = Outcome(Kind.DEFERRED, "rcpt", 451, "4.7.1", "come back later")
+BUSY = Outcome(Kind.DEFERRED, "rcpt", 451, "4.3.2", "busy")
+FULL = Outcome(Kind.REFUSED, "rcpt", 552, "5.2.2", "mailbox full")
+TOO_LARGE = Outcome(Kind.REFUSED, "mail", 552, "5.3.4", "too large")
+
+MORE: list[tuple[str, Outcome, int, Status, float]] = [
+    ("greylisted", GREYLISTED, 1, Status.QUEUED, 300),
+    ("greylisted, by code alone", GREYLISTED_BY_CODE, 1, Status.QUEUED, 300),
+    ("only busy", BUSY, 1, Status.QUEUED, 30),
+    ("mailbox full", FULL, 1, Status.QUEUED, 30),
+    ("mailbox full again", FULL, 2, Status.QUEUED, 60),
+    ("mailbox full for the third time", FULL, 3, Status.FAILED, 0),
+    ("too large", TOO_LARGE, 1, Status.FAILED, 0),
+]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "attempt", "status", "delay"),
+    [row[1:] for row in MORE],
+    ids=[row[0] for row in MORE],
+)
+def test_some_replies_mean_more_than_their_first_digit(
+    outcome: Outcome, attempt: int, status: Status, delay: float
+) -> None:
+    settled = transition(claimed(attempt, 12), outcome, base=30, cap=14_400, random=lambda: 1.0)
+    assert (settled.status, settled.delay) == (status, delay)
