@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lock clean
+.PHONY: help demo test faults lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -12,11 +12,15 @@ help: ## list the commands
 demo: .venv/demo.stamp ## sign a user up, reset a password, show the two emails; stays up
 	@$(BIN)/mailer dev --demo
 
-test: .venv/test.stamp ## ruff, mypy --strict and every test
+test: .venv/test.stamp ## ruff, mypy --strict, bandit and every test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive mailer make_celery.py
 	$(BIN)/pytest
+
+faults: .venv/test.stamp ## kill and break everything, at length; writes the table of docs/reliability.md
+	FAULTS=long $(BIN)/pytest tests/faults -s
 
 .venv/python.stamp:
 	@command -v $(PYTHON) >/dev/null || { echo "mailer needs Python 3.11 or newer and there is no $(PYTHON). Name another one: make PYTHON=python3.12" >&2; exit 1; }

@@ -13,7 +13,7 @@ from . import notifications
 from .errors import LedgerUnavailable, SettingError
 from .extension import Mailer
 from .state import of
-from .web import accounts
+from .web import accounts, health
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,13 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     Mailer(app)
     notifications.init_app(app)
     accounts.init_app(app)
+    app.register_blueprint(health.health)
     _check(app)
     return app
 
 
 _REQUIRED = {
-    "SECRET_KEY": "a long random text, the same for web and workers; make one with: "
+    "SECRET_KEY": "a long random text, the same for web and workers; make one with: "  # nosec B105  # words
     "python -c 'import secrets; print(secrets.token_urlsafe(32))'",
     "MAIL_DEFAULT_SENDER": "whom account emails come from, such as 'Acme <hello@acme.example>'",
     "MAILER_BASE_URL": "where the links in emails lead, such as https://accounts.acme.example",

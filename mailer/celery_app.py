@@ -5,19 +5,26 @@ from __future__ import annotations
 import logging
 from typing import Any, cast
 
-from celery import Celery, Task
+from celery import Celery, Task, bootsteps
 from celery import current_app as current_celery_app
-from celery.signals import worker_init, worker_process_shutdown, worker_shutting_down
+from celery.signals import (
+    worker_init,
+    worker_process_shutdown,
+    worker_shutting_down,
+)
 from flask import Flask, current_app, has_app_context
 from kombu import Queue
 
-from . import shutdown
+from . import shutdown, watch
 from .doorbell import queue_name
 from .errors import LedgerUnavailable, MailerError, NotMigrated
 from .models import LANES
 from .state import serving
 
 log = logging.getLogger(__name__)
+
+PRUNE_EVERY_SECONDS = 600.0
+"""Often and short, so that it is never much at a time."""
 
 # What Flask's guide leaves open, set to what is safe. `app.config["CELERY"]` overrides each.
 DEFAULTS: dict[str, Any] = {
@@ -59,6 +66,7 @@ def add_lanes(celery_app: Celery, namespace: str, *, sweep_seconds: float) -> No
 
     Works on a Celery app that the application made itself, and keeps what it had set.
     """
+    celery_app.steps["consumer"].add(_Watch)
     conf = celery_app.conf
     queues = list(conf.task_queues or [Queue(conf.task_default_queue)])
     names = {queue.name for queue in queues}
@@ -72,8 +80,32 @@ def add_lanes(celery_app: Celery, namespace: str, *, sweep_seconds: float) -> No
             # Sweeps that waited behind a busy worker would only repeat each other.
             "options": {"expires": sweep_seconds},
         },
+        "mailer.prune": {
+            "task": "mailer.prune",
+            "schedule": PRUNE_EVERY_SECONDS,
+            "options": {"expires": PRUNE_EVERY_SECONDS},
+        },
         **(conf.beat_schedule or {}),
     }
+
+
+class _Watch(bootsteps.StartStopStep):
+    """Looks after the scheduler in the worker's main process, whether its children are busy or
+    idle. Celery starts it anew with each connection to the broker, and loses its timers before."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+    _timer: Any = None
+
+    def start(self, consumer: Any) -> None:
+        self.stop(consumer)
+        self._timer = consumer.timer.call_repeatedly(
+            watch.LOOK_SECONDS, watch.look, (serving(consumer.app),)
+        )
+
+    def stop(self, consumer: Any) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:

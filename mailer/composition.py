@@ -21,6 +21,9 @@ class Composed(NamedTuple):
     smtputf8: bool
     """An address in its head needs SMTPUTF8 (RFC 6531)."""
 
+    def __repr__(self) -> str:
+        return f"<Composed of {len(self.message)} bytes>"  # a link in it may be a secret
+
 
 def compose(
     state: State, email: Any, attachments: Sequence[Attachment] | None = None
@@ -61,6 +64,8 @@ def message_id(email_id: str, sender: Address) -> str:
 
 
 def _content(state: State, email: Any) -> Content | None:
+    if email.erased_at is not None:  # never an empty email instead
+        raise RenderError(f"its content was erased on {email.erased_at:%Y-%m-%d}")
     if email.template is None:
         text = email.text if email.text is not None else plaintext.from_html(email.html)
         return Content(email.subject, text, email.html)

@@ -212,6 +212,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_MAX_CONTEXT_BYTES", whole(1, 10_000_000), 65_536, "size of a context as JSON"),
     Setting("MAILER_MAX_BODY_BYTES", whole(1, 50_000_000), 1_000_000, "size of a text or HTML body given to dispatch"),
     Setting("MAILER_MAX_ATTACHMENT_BYTES", whole(0, 50_000_000), 10_000_000, "attachments of one email, together"),
+    Setting("MAILER_KEEP_BODIES_DAYS", whole(0, 3650), 7, "content of what is final is erased after so long without a change"),
+    Setting("MAILER_KEEP_DAYS", whole(1, 3650), 90, "and the whole email, with its history, after so long"),
     # Accounts
     Setting("MAILER_LIMIT_PER_ADDRESS", rate, "5/hour", "account emails that may be asked for one address"),
     Setting("MAILER_LIMIT_PER_CLIENT", rate, "30/hour", "account emails that one client may ask for"),
@@ -313,6 +315,11 @@ def _check_relations(config: Mapping[str, Any]) -> None:
             "MAILER_BACKOFF_BASE_SECONDS: expected at most MAILER_BACKOFF_CAP_SECONDS "
             f"({config['MAILER_BACKOFF_CAP_SECONDS']:g}), got "
             f"{config['MAILER_BACKOFF_BASE_SECONDS']:g}"
+        )
+    if config["MAILER_KEEP_BODIES_DAYS"] > config["MAILER_KEEP_DAYS"]:
+        raise SettingError(
+            "MAILER_KEEP_BODIES_DAYS: expected at most MAILER_KEEP_DAYS "
+            f"({config['MAILER_KEEP_DAYS']}), got {config['MAILER_KEEP_BODIES_DAYS']}"
         )
     if config["MAILER_DRAIN_SECONDS"] + message_budget(config) > config["MAILER_TASK_SECONDS"]:
         room = config["MAILER_TASK_SECONDS"] - message_budget(config)

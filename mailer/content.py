@@ -22,6 +22,9 @@ class Content(NamedTuple):
     text: str
     html: str | None
 
+    def __repr__(self) -> str:
+        return "<Content>"  # a link in it may be a secret
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attachment:

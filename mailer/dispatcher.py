@@ -148,6 +148,21 @@ def resolve(filters: Filters, *, sent: bool, actor: str) -> list[Changed]:
     return changed
 
 
+def pause(lane: str, *, actor: str) -> bool:
+    """Let a lane's mail wait, accepted as ever: workers claim no more of it. False: it was paused
+    already."""
+    return current().ledger.pause(lane, actor=actor)
+
+
+def resume(lane: str, *, actor: str) -> bool:
+    """Let a lane's mail go on, and wake a worker. False: the lane was not paused."""
+    state = current()
+    resumed = state.ledger.resume(lane, actor=actor)
+    if resumed and (email_id := state.ledger.due().get(lane)):
+        state.doorbell.ring(lane, email_id)
+    return resumed
+
+
 def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Email]:
     if session is None:
         with state.database.begin() as connection:

@@ -26,13 +26,16 @@ TAGS_MAX = 20
 HEADERS_MAX = 50
 KEY_MAX = 256
 FARTHEST = timedelta(days=3660)
-_LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+CONTEXT_DEPTH_MAX = 50
+"""Lists and objects within one another. Reading JSON takes stack: what this process could still
+write, a worker that stands deeper could not read, and nobody behind it would be mailed."""
+_LOCALE = re.compile(r"(?=.{2,40}\Z)[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class Request:
-    """The arguments of ``dispatch`` as they came, nothing checked yet."""
+    """The arguments of ``dispatch`` as they came, nothing checked yet. Not to be shown."""
 
     template: Any = None
     to: Any = ()
@@ -77,7 +80,7 @@ def draft(state: State, request: Request) -> Draft:
     return made
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Drafting:
     state: State
     request: Request
@@ -237,6 +240,8 @@ class _Drafting:
         limit = self.state.config["MAILER_MAX_CONTEXT_BYTES"]
         if size > limit:
             self._problem("context", f"expected at most {limit} bytes as JSON, got {size}")
+        elif _deeper_than(CONTEXT_DEPTH_MAX, context):
+            self._problem("context", f"expected at most {CONTEXT_DEPTH_MAX} levels of nesting")
         if template is not None and template.name not in self.state.loaders:
             missing = self._required(template) - context.keys()
             if missing:
@@ -352,6 +357,21 @@ def _is_pair(value: Any) -> bool:
         and all(isinstance(part, str) for part in value)
         and "@" not in value[0]
     )
+
+
+def _deeper_than(depth: int, value: Mapping[str, Any]) -> bool:
+    """Whether more than ``depth`` containers stand within one another. Without recursion."""
+    level: list[Any] = [value]
+    for _ in range(depth):
+        inner = [
+            one
+            for outer in level
+            for one in (outer.values() if isinstance(outer, Mapping) else outer)
+        ]
+        level = [one for one in inner if isinstance(one, Mapping | list | tuple)]
+        if not level:
+            return False
+    return True
 
 
 def _with_ascii_name(file: Attachment) -> Attachment:

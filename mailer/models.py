@@ -73,6 +73,10 @@ IS_QUEUED = sa.text("status = 'queued'")
 IS_SENDING = sa.text("status = 'sending'")
 IS_TROUBLE = sa.text("status NOT IN ('queued', 'sending', 'sent')")
 _IS_EXPIRING = sa.text("status = 'queued' AND expires_at IS NOT NULL")
+HAS_CONTENT = sa.text(
+    "erased_at IS NULL AND (context IS NOT NULL OR text IS NOT NULL OR html IS NOT NULL"
+    " OR has_attachments)"
+)
 
 RowId = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers only INTEGER keys
 
@@ -89,7 +93,7 @@ class Base(DeclarativeBase):
 
 
 class Email(Base):
-    """What to send, once. After it was accepted, only the erasing of its context changes it."""
+    """What to send, once. After it was accepted, only erasing changes it."""
 
     __tablename__ = "mailer_emails"
 
@@ -101,7 +105,7 @@ class Email(Base):
     template: Mapped[str | None] = mapped_column(sa.String(100))
     locale: Mapped[str | None] = mapped_column(sa.String(40))
     context: Mapped[dict[str, Any] | None] = mapped_column(Json)
-    """Erased once every delivery is sent."""
+    """Erased once every delivery is sent, or with the rest of the content."""
     subject: Mapped[str | None] = mapped_column(sa.Text)
     text: Mapped[str | None] = mapped_column(sa.Text)
     html: Mapped[str | None] = mapped_column(sa.Text)
@@ -116,9 +120,20 @@ class Email(Base):
     idempotency_key: Mapped[str | None] = mapped_column(sa.String(256), unique=True)
     fingerprint: Mapped[str | None] = mapped_column(sa.String(64))
     """SHA-256 of the content, kept with an idempotency key."""
+    erased_at: Mapped[datetime | None] = mapped_column(Instant)
+    """When context, text, html and attachments were erased: it cannot be sent any more."""
 
     deliveries: Mapped[list[Delivery]] = relationship(
         back_populates="email", order_by="Delivery.id", viewonly=True
+    )
+
+    __table_args__ = (
+        sa.Index(
+            "ix_mailer_emails_content",
+            "id",
+            sqlite_where=HAS_CONTENT,
+            postgresql_where=HAS_CONTENT,
+        ),
     )
 
     def __repr__(self) -> str:
@@ -233,9 +248,36 @@ class AuditEntry(Base):
     at: Mapped[datetime] = mapped_column(Instant)
     actor: Mapped[str] = mapped_column(sa.String(100))
     action: Mapped[str] = mapped_column(sa.String(20))
-    delivery_id: Mapped[int] = mapped_column(
+    delivery_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey(Delivery.id, ondelete="CASCADE"), index=True
     )
+    """None: what it was about is erased."""
+
+
+class LaneSwitch(Base):
+    """Somebody paused or resumed a lane: the newest entry of a lane says which it is."""
+
+    __tablename__ = "mailer_lane_switches"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    at: Mapped[datetime] = mapped_column(Instant)
+    actor: Mapped[str] = mapped_column(sa.String(100))
+    lane: Mapped[str] = mapped_column(sa.String(40))
+    paused: Mapped[bool]
+
+    __table_args__ = (sa.Index("ix_mailer_lane_switches_newest", "lane", "id"),)
+
+
+class Sweeps(Base):
+    """When the ledger was last swept: one row, which the migration made."""
+
+    __tablename__ = "mailer_sweeps"
+
+    id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    swept_at: Mapped[datetime] = mapped_column(Instant)
+    """By the scheduler, or by a worker in its place."""
+    scheduled_at: Mapped[datetime] = mapped_column(Instant)
+    """By the scheduler."""
 
 
 class User(Base):

@@ -138,7 +138,7 @@ class Renderer:
 
     def _environment(self, offered: dict[str, object], *, html: bool) -> jinja2.Environment:
         environment = jinja2.Environment(
-            autoescape=html,  # noqa: S701 (the other environment is for text)
+            autoescape=html,  # nosec B701  # noqa: S701 (the other environment is for text)
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

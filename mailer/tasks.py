@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+
 from celery import shared_task
 
-from . import delivery
+from . import delivery, watch
 from .doorbell import TASK
 from .state import current
+
+log = logging.getLogger(__name__)
+
+PRUNE_FOR_SECONDS = 2
+"""How long one run may keep a worker from the mail."""
+
+_DAY = 86_400
 
 
 @shared_task(name=TASK)
 def send_email(email_id: str) -> None:
     """Send this email, and whatever else is due in its lane."""
     state = current()
+    watch.stand_in(state)
     lane = state.ledger.lane(email_id)
     # An id that is not here was rolled back after its ring, or rung for another ledger: the bell
     # that it rang has kept silent for others.
@@ -26,3 +36,16 @@ def sweep() -> None:
     state = current()
     for lane, email_id in state.ledger.sweep().due.items():
         state.doorbell.ring(lane, email_id)
+
+
+@shared_task(name="mailer.prune")
+def prune() -> None:
+    """Erase content and delete emails that are old enough; what is left is for the next run."""
+    state = current()
+    pruned = state.ledger.prune(
+        keep_bodies_seconds=state.config["MAILER_KEEP_BODIES_DAYS"] * _DAY,
+        keep_seconds=state.config["MAILER_KEEP_DAYS"] * _DAY,
+        for_seconds=PRUNE_FOR_SECONDS,
+    )
+    if any(pruned):
+        log.info("pruned erased=%d deleted=%d", pruned.erased, pruned.deleted)

@@ -98,6 +98,12 @@ def by_address(session: Session, email: str) -> User | None:
     return session.scalars(sa.select(User).where(User.email == email)).one_or_none()
 
 
+def erase(session: Session, email: str) -> bool:
+    """Delete the user with this normalised address; False when there is none."""
+    statement = sa.delete(User).where(User.email == email).returning(User.id)
+    return session.scalars(statement).one_or_none() is not None
+
+
 def confirm(session: Session, user: User) -> bool:
     """Mark the address as confirmed; False when the account has changed since ``user`` was read."""
     return _change(session, user, User.confirmed_at.is_(None), confirmed_at=now())

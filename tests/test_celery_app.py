@@ -93,7 +93,7 @@ def test_an_apps_own_celery_gets_the_lanes_and_keeps_its_queues_and_schedule() -
     assert [queue.name for queue in own.conf.task_queues] == [
         "mailer.critical", "celery", "mailer.default", "mailer.bulk",
     ]  # fmt: skip
-    assert set(own.conf.beat_schedule) == {"tidy", "mailer.sweep"}
+    assert set(own.conf.beat_schedule) == {"tidy", "mailer.sweep", "mailer.prune"}
 
 
 def test_send_email_leaves_ignore_result_at_its_default() -> None:

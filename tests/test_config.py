@@ -152,6 +152,7 @@ RELATIONS: list[tuple[dict[str, Any], str]] = [
     ({"MAILER_DRAIN_SECONDS": 100}, "MAILER_DRAIN_SECONDS"),
     ({"MAILER_BACKOFF_BASE_SECONDS": 60, "MAILER_BACKOFF_CAP_SECONDS": 1}, "CAP_SECONDS"),
     ({"CELERY": {"broker_transport_options": {"VISIBILITY_TIMEOUT": 60}}}, "visibility_timeout"),
+    ({"MAILER_KEEP_DAYS": 6}, "MAILER_KEEP_BODIES_DAYS"),
     ({"MAIL_USE_TLS": True, "MAIL_USE_SSL": True}, "at most one"),
     ({"MAIL_USERNAME": "ada"}, "both or neither"),
     ({"MAIL_PASSWORD": "hunter2"}, "both or neither"),

@@ -63,6 +63,8 @@ AS_A_SERVICE = [
     "mailer list --state failed --since 2h",
     "mailer show ID",
     "mailer retry --code 451 --since 2h --yes",
+    "mailer pause bulk",
+    "mailer resume bulk",
     "mailer test you@example.com",
 ]
 # The demo has its own test (tests/dev), the wheel and its extras as well (tests/test_wheel.py).
@@ -178,7 +180,9 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
         "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{terminals.ports['5000']}",
         "PYTHONPATH": str(CHECKOUT),  # make_celery.py lies at the top of a checkout
     }
-    *dotenv, upgrade, gunicorn, worker, beat, status, listing, show, retry, test = AS_A_SERVICE
+    *dotenv, upgrade, gunicorn, worker, beat, status, listing, show, retry, pause, resume, test = (
+        AS_A_SERVICE
+    )
     for line in dotenv:
         terminals.run(line)
     terminals.run(upgrade)
@@ -201,6 +205,8 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     assert "451" in shown
     assert "Greylisted" in shown
     terminals.run(retry)
+    assert "paused" in terminals.run(pause)
+    assert "resumed" in terminals.run(resume)
     assert "250" in terminals.run(test)
     catcher.wait_for(1, to="you@example.com")
 

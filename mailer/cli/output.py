@@ -23,7 +23,10 @@ _HALF_A_YEAR = 182 * 86_400
 
 
 def print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=_plain)
+    # JSON escapes ESC itself, but neither CSI in one character (U+009B) nor what turns the
+    # reading direction.
+    click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def print_table(

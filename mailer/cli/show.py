@@ -68,6 +68,7 @@ def _print(history: History, commands: str) -> None:
             ("lane", email.lane),
             ("on unknown", email.on_unknown),
             ("context", _context(email)),
+            ("content", email.erased_at and f"erased on {output.local(email.erased_at)}"),
             ("tags", ", ".join(f"{name}={value}" for name, value in email.tags.items())),
             (
                 "attached",
@@ -125,7 +126,7 @@ def _ending(attempt: Any) -> str:
 
 
 def _context(email: Any) -> str | None:
-    if email.template is None:
+    if email.template is None or email.erased_at:
         return None
     if email.context is None:
         return "erased: every copy was sent"
@@ -163,6 +164,8 @@ def what_happens_next(delivery: Any, email: Any, attempts: Sequence[Any], comman
                 f"`{commands} resolve {email.id} --sent` if it has, or --resend to send it, "
                 "perhaps for the second time."
             )
+        case _ if email.erased_at:
+            words = "Nothing more happens: its content was erased, so it cannot be sent again."
         case _:
             words = f"Nothing happens by itself: {retry} sends it, with fresh attempts."
     return words
@@ -198,6 +201,7 @@ def _document(history: History, commands: str) -> dict[str, Any]:
         "accepted_at": email.created_at,
         "expires_at": email.expires_at,
         "on_unknown": email.on_unknown,
+        "erased_at": email.erased_at,
         "context_names": None if email.context is None else sorted(email.context),
         "tags": email.tags,
         "attachments": [

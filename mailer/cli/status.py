@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import redis
 from flask.cli import with_appcontext
 from kombu.utils.url import maybe_sanitize_url
 
-from ..errors import LedgerUnavailable
+from ..health import Check, examine, lanes_without_transport
 from ..ledger.counts import Counts
 from ..models import LANES, Status
 from ..state import State, current
@@ -19,7 +18,7 @@ from .listing import said
 
 LATE_SECONDS = 120
 """Beat rings at least every 60 s: what has been due for longer has no worker."""
-_REDIS_SECONDS = 2
+_DATABASE_SECONDS = 15
 _TROUBLE = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.CANCELLED, Status.SUPPRESSED)
 
 
@@ -31,53 +30,63 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """Say whether the ledger, Redis and the workers are well, and what waits in each lane.
 
     Exit code 0: all is well. 1: the database is not migrated or not reachable, Redis is not
-    reachable, the last that a lane heard is that the SMTP server cannot be used, or a lane has
-    mail that has been due for 2 minutes and that nobody sends.
-    Mail that failed is no reason: it waits for `retry`.
+    reachable, the scheduler (beat) was not seen for a minute, the last that a lane heard is that
+    the SMTP server cannot be used, or a lane has mail that has been due for 2 minutes and that
+    nobody sends.
+    Mail that failed is no reason: it waits for `retry`. A paused lane is none either.
 
     \b
       mailer status || page-somebody
     """
     state = current()
     commands = ctx.parent.command_path if ctx.parent else "mailer"
-    counts, database_problem = _ledger(state, commands)
-    redis_problem = _redis_problem(state)
+    health = examine(state, database_seconds=_DATABASE_SECONDS)
+    counts = health.counts
+    database_problem = _database_problem(state, health.database, commands)
+    redis_problem = _problem(health.redis)
     late = _late_lanes(counts) if counts else []
-    stuck = _stuck_lanes(counts) if counts else []
-    healthy = not (database_problem or redis_problem or late or stuck)
+    healthy = health.ok and not late
     if as_json:
         output.print_json(
             {
                 "healthy": healthy,
+                "checks": {
+                    one.name: {"ok": one.ok, "reason": one.details or one.reason}
+                    for one in health.checks
+                },
                 "database": {"url": _database_url(state), "problem": database_problem},
                 "redis": {"url": _redis_url(state), "problem": redis_problem},
                 "oldest_due_seconds": counts and counts.oldest_due_seconds,
                 "late_lanes": late,
-                "lanes_without_transport": stuck,
+                "lanes_without_transport": lanes_without_transport(counts) if counts else [],
                 "lanes": counts and {lane: _lane_document(counts, lane) for lane in LANES},
             }
         )
     else:
-        click.echo(f"database  {_database_line(state, database_problem)}")
-        click.echo(f"redis     {_redis_line(state, redis_problem)}")
+        click.echo(f"database   {_database_line(state, database_problem)}")
+        click.echo(f"redis      {_redis_line(state, redis_problem)}")
+        click.echo(f"scheduler  {health.scheduler.reason}")
+        click.echo(f"transport  {health.transport.reason}")
         if counts:
             _print_lanes(counts)
             _print_deferrals(counts)
+            _print_pauses(counts)
         for lane in late:
             click.echo(f"lane {lane}: mail is due and nobody sends it; is a worker running?")
     ctx.exit(0 if healthy else 1)
 
 
-def _ledger(state: State, commands: str) -> tuple[Counts | None, str | None]:
-    """Return the counts, and what is wrong with the database."""
-    try:
-        state.database.check_migrated()
-        return state.ledger.counts(), None
-    except LedgerUnavailable as error:
-        url = state.database.url
-        if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-            return None, f"{error}: run `{commands} db upgrade`"
-        return None, str(error)
+def _problem(check: Check) -> str | None:
+    return None if check.ok else check.details or check.reason
+
+
+def _database_problem(state: State, check: Check, commands: str) -> str | None:
+    problem = _problem(check)
+    url = state.database.url
+    is_sqlite = url.get_backend_name() == "sqlite"
+    if problem and is_sqlite and not Path(url.database or "").exists():
+        return f"{problem}: run `{commands} db upgrade`"
+    return problem
 
 
 def _database_line(state: State, problem: str | None) -> str:
@@ -85,20 +94,6 @@ def _database_line(state: State, problem: str | None) -> str:
     if problem and url in problem:
         return problem
     return f"{url}: {problem or 'migrated'}"
-
-
-def _redis_problem(state: State) -> str | None:
-    if state.redis_url is None:
-        return None
-    client = redis.Redis.from_url(
-        state.redis_url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
-    )
-    try:
-        with client:
-            client.ping()
-    except redis.RedisError as error:
-        return f"not reachable: {error}"
-    return None
 
 
 def _redis_line(state: State, problem: str | None) -> str:
@@ -110,18 +105,20 @@ def _late_lanes(counts: Counts) -> list[str]:
     return [
         lane
         for lane, seconds in sorted(counts.due_seconds.items())
-        if seconds > LATE_SECONDS and not counts.by_lane[lane].get(Status.SENDING)
+        if seconds > LATE_SECONDS
+        and lane not in counts.paused
+        and not counts.by_lane[lane].get(Status.SENDING)
     ]
-
-
-def _stuck_lanes(counts: Counts) -> list[str]:
-    """Return the lanes whose newest deferral tells of the transport rather than of an email."""
-    return [lane for lane, newest in sorted(counts.deferrals.items()) if newest.is_of_transport]
 
 
 def _lane_document(counts: Counts, lane: str) -> dict[str, Any]:
     newest = counts.deferrals.get(lane)
-    return {**_numbers(counts, lane), "newest_deferral": newest and newest._asdict()}
+    paused = counts.paused.get(lane)
+    return {
+        **_numbers(counts, lane),
+        "newest_deferral": newest and newest._asdict(),
+        "paused": paused and paused._asdict(),
+    }
 
 
 def _numbers(counts: Counts, lane: str) -> dict[str, Any]:
@@ -157,6 +154,13 @@ def _print_deferrals(counts: Counts) -> None:
         which = f"{number} deferred, the newest" if number else "due again, deferred by"
         words = said(newest.code, newest.enhanced, newest.words)
         click.echo(output.printable(f"lane {lane}: {which}: {newest.stage}: {words}"))
+
+
+def _print_pauses(counts: Counts) -> None:
+    for lane, pause in sorted(counts.paused.items()):
+        when = output.duration(output.seconds_since(pause.at))
+        words = f"lane {lane}: paused by {pause.actor} {when} ago; `resume {lane}` lets it go on"
+        click.echo(output.printable(words))
 
 
 def _age(seconds: float | None) -> str:

@@ -119,6 +119,12 @@ def _steer(
     statuses = _narrow(allowed) & _narrow(states) if states else _narrow(allowed)
     chosen = [Filters(email_id=one, statuses=statuses, **conditions) for one in ids]
     found = _matching(state, chosen)
+    erased = [row for row in found if row.erased_at and name == "retry"]
+    if erased:
+        found = [row for row in found if not row.erased_at]
+        click.echo(
+            f"{output.deliveries(len(erased))} cannot be sent again: {_why(erased)}", err=True
+        )
     if not as_json and found:
         click.echo(f"{output.deliveries(len(found))} to {name}:")
         _print_some(found)
@@ -142,7 +148,7 @@ def _steer(
         emails = len({one.email_id for one in changed})
         of = f" of {emails} emails" if emails > 1 else ""
         click.echo(f"{done} {output.deliveries(len(changed))}{of}")
-    else:
+    elif not erased:
         _print_nothing_changed(state, chosen, allowed)
 
 
@@ -161,6 +167,12 @@ def _narrow(states: Collection[str]) -> frozenset[str]:
 
 def _matching(state: State, chosen: Sequence[Filters]) -> list[Any]:
     return [row for filters in chosen for row in state.ledger.list(filters, None)]
+
+
+def _why(erased: Sequence[Any]) -> str:
+    days = sorted({f"{row.erased_at.astimezone():%Y-%m-%d}" for row in erased})
+    on = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
+    return f"the content was erased {on}"
 
 
 def _print_some(rows: Sequence[Any]) -> None:

@@ -120,7 +120,7 @@ def _launch(fd: int, stage: int, budget: float, command: list[str]) -> None:
     except BrokenPipeError:
         pass  # The guardian has just died; its successor is told by the supervisor.
     try:
-        os.execvp(command[0], command)  # noqa: S606 - becoming another program is the purpose
+        os.execvp(command[0], command)  # nosec B606  # noqa: S606 - our purpose
     except OSError as error:
         sys.exit(f"{command[0]}: {error.strerror}")
 

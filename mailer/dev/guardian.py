@@ -31,7 +31,7 @@ class Guardian:
     def _start(self) -> None:
         reading, self._pipe = os.pipe()
         try:
-            self.process = subprocess.Popen(  # noqa: S603 - our own program
+            self.process = subprocess.Popen(  # nosec B603  # noqa: S603 - our own program
                 [*_GROUPS, "guard"],
                 stdin=reading,
                 stdout=subprocess.DEVNULL,
@@ -72,7 +72,7 @@ class Guardian:
         Without us, the guardian stops the highest stage first and waits ``budget`` seconds
         between TERM and KILL.
         """
-        process = subprocess.Popen(  # noqa: S603 - a list of words, no shell
+        process = subprocess.Popen(  # nosec B603  # noqa: S603 - a list, no shell
             [*_GROUPS, "launch", str(self._pipe), str(stage), str(budget), *command],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -42,7 +42,7 @@ def _bundled() -> str | None:
 def _runs(server: str) -> bool:
     """Whether the program starts here: it may be built for another C library."""
     try:
-        answer = subprocess.run(  # noqa: S603 - a list of words, no shell
+        answer = subprocess.run(  # nosec B603  # noqa: S603 - a list, no shell
             [server, "--version"], capture_output=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):

@@ -2,7 +2,8 @@
 
 `Ledger` gathers the verbs; each group of them has its own file: `record` (accept), `claims`
 (claim, settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel, resolve),
-`queries` and `counts` (read only), with `filters` to say which deliveries.
+`lanes` (pause, resume), `retention` (erase what is old), `person` (what is stored of one person;
+erase it), `queries` and `counts` (read only), with `filters` to say which deliveries.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from ..content import Attachment
 from ..db import Database
-from . import claims, counts, operations, queries, record, sweeping
+from . import claims, counts, lanes, operations, person, queries, record, retention, sweeping
 from .claims import Batch, Claimed, Settlement
 from .filters import Filters
 from .record import Draft, Recorded
@@ -23,8 +24,9 @@ __all__ = ["Batch", "Claimed", "Draft", "Filters", "Ledger", "Recorded", "Settle
 
 
 class Ledger:
-    """The verbs on one database. Every method is one transaction, and none touches the network
-    while it is open; ``record`` alone joins a transaction that the caller opened."""
+    """The verbs on one database. Every method is one transaction (``prune`` and ``purge`` many
+    short ones), and none touches the network while it is open; ``record`` alone joins a
+    transaction that the caller opened."""
 
     def __init__(self, database: Database, *, lease_seconds: float, attempts_allowed: int) -> None:
         self.database = database
@@ -56,21 +58,63 @@ class Ledger:
         with self.database.begin() as connection:
             return sweeping.sweep(connection)
 
+    def stand_in(self, *, after_seconds: float) -> Swept | None:
+        """Sweep in the scheduler's place, when nobody has swept for so long; else None. Of several
+        workers at once, one does."""
+        with self.database.read() as connection:
+            age = sweeping.seconds_since_swept(connection)
+        if age is None or age <= after_seconds:
+            return None
+        with self.database.begin() as connection:
+            return sweeping.stand_in(connection, after_seconds)
+
+    def pause(self, lane: str, *, actor: str) -> bool:
+        """Claim nothing more from a lane; what is being sent ends. False: it was paused already."""
+        with self.database.begin() as connection:
+            return lanes.switch(connection, lane, True, actor)
+
+    def resume(self, lane: str, *, actor: str) -> bool:
+        """Take it back. False: the lane was not paused."""
+        with self.database.begin() as connection:
+            return lanes.switch(connection, lane, False, actor)
+
     def retry(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
         """Open final deliveries again, with fresh attempts, and make deferred ones due now. Doing
-        it twice changes nothing."""
+        it twice changes nothing. Those whose content was erased stay as they are."""
         with self.database.begin() as connection:
             return operations.retry(connection, filters, actor, self.attempts_allowed)
 
     def cancel(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
         """Cancel queued deliveries; those being sent or final stay as they are."""
         with self.database.begin() as connection:
-            return operations.cancel(connection, filters, actor)
+            return operations.cancel(connection, filters.conditions(), actor)
 
     def resolve(self, filters: Filters, *, sent: bool, actor: str) -> list[operations.Changed]:
         """Decide about ``unknown`` deliveries: the server has them, or they are sent again."""
         with self.database.begin() as connection:
             return operations.resolve(connection, filters, sent, actor, self.attempts_allowed)
+
+    def prune(
+        self, *, keep_bodies_seconds: float, keep_seconds: float, for_seconds: float
+    ) -> retention.Pruned:
+        """Erase the content of what is final, and delete it, once it has not changed for so long.
+        Ends after about ``for_seconds``, whatever is left."""
+        return retention.prune(
+            self.database,
+            keep_bodies_seconds=keep_bodies_seconds,
+            keep_seconds=keep_seconds,
+            for_seconds=for_seconds,
+        )
+
+    def purge(self, address: str, *, actor: str, dry_run: bool = False) -> person.Purged:
+        """Erase a person: every delivery to the address, and emails that nobody else got. What is
+        queued is cancelled first; what is being sent stays. With ``dry_run``, only count."""
+        return person.purge(self.database, address, actor, dry_run=dry_run)
+
+    def export(self, address: str) -> Sequence[queries.History]:
+        """Return every email that the address is in, with its deliveries to it."""
+        with self.database.read() as connection:
+            return person.find(connection, address)
 
     def list(self, filters: Filters, limit: int | None) -> list[sa.Row[queries.Listed]]:
         """Return deliveries, newest first; without a ``limit``, all of them."""

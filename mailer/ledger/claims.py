@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ..db import now
 from ..models import Attempt, Delivery, Email, Status
 from ..outcome import Kind, Outcome
+from .lanes import is_paused
 
 
 class Claimed(NamedTuple):
@@ -23,6 +24,9 @@ class Claimed(NamedTuple):
     attempt: int
     """Number of this attempt, from 1."""
     attempts_allowed: int
+
+    def __repr__(self) -> str:
+        return f"<Claimed {self.delivery_id}>"  # the row has the context
 
 
 class Batch(NamedTuple):
@@ -53,7 +57,10 @@ _IS_DUE = (
     sa.or_(Delivery.expires_at.is_(None), Delivery.expires_at > now()),
 )
 _OLDEST = (
-    sa.select(Delivery.crashes).where(*_IS_DUE).order_by(Delivery.due_at, Delivery.id).limit(1)
+    sa.select(Delivery.crashes)
+    .where(*_IS_DUE, ~is_paused(sa.bindparam("lane_", type_=sa.String())))
+    .order_by(Delivery.due_at, Delivery.id)
+    .limit(1)
 )
 _due = (
     sa.select(Delivery.id)

@@ -10,7 +10,10 @@ import sqlalchemy as sa
 from ..db import now
 from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, Attempt, Delivery
 from ..outcome import Kind
+from . import lanes as switches
+from . import sweeping
 from .filters import IS_DEFERRED
+from .lanes import is_paused
 
 
 class Deferral(NamedTuple):
@@ -40,6 +43,10 @@ class Counts(NamedTuple):
     """lane -> deliveries that wait for another attempt."""
     deferrals: dict[str, Deferral]
     """For each lane that has one: of what waits for another attempt, or is due for it again."""
+    paused: dict[str, switches.Pause]
+    """The lanes whose mail waits because somebody said so."""
+    scheduler_seconds: float | None
+    """Since the scheduler last swept; None: nobody knows."""
 
 
 def is_due(connection: sa.Connection, lanes: Sequence[str]) -> bool:
@@ -52,6 +59,7 @@ _ANY_DUE = (
         Delivery.lane == sa.bindparam("lane_"),
         IS_QUEUED,
         Delivery.due_at <= now(),
+        ~is_paused(sa.bindparam("lane_", type_=sa.String())),
     )
     .limit(1)
 )
@@ -90,7 +98,16 @@ def counts(connection: sa.Connection) -> Counts:
         deferred[lane] = number
         if newest := _newest_deferral(connection, lane):
             deferrals[lane] = newest
-    return Counts(by_lane, due, max(ages.values(), default=None), ages, deferred, deferrals)
+    return Counts(
+        by_lane,
+        due,
+        max(ages.values(), default=None),
+        ages,
+        deferred,
+        deferrals,
+        switches.paused(connection),
+        sweeping.seconds_since_scheduled(connection),
+    )
 
 
 def _newest_deferral(connection: sa.Connection, lane: str) -> Deferral | None:

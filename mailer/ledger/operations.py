@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ..db import now
-from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Status
+from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Email, Status
 from .filters import IS_DEFERRED, Filters
 
 
@@ -46,9 +47,14 @@ def retry(
         .values(due_at=now(), updated_at=now())
         .returning(*_CHANGED)
     )
+    is_final = sa.and_(*filters.conditions(), IS_TROUBLE, Delivery.status.in_(sorted(RETRYABLE)))
+    # From here to the commit no content is erased; of what was before, the next statement knows.
+    keep = sa.select(Email.id).where(Email.id.in_(sa.select(Delivery.email_id).where(is_final)))
+    connection.execute(keep.order_by(Email.id).with_for_update(read=True))
+    has_content = sa.exists().where(Email.id == Delivery.email_id, Email.erased_at.is_(None))
     again = (
         sa.update(Delivery)
-        .where(*filters.conditions(), IS_TROUBLE, Delivery.status.in_(sorted(RETRYABLE)))
+        .where(is_final, has_content)
         .values(**_opened(attempts_allowed), updated_at=now())
         .returning(*_CHANGED)
     )
@@ -58,10 +64,12 @@ def retry(
     ]
 
 
-def cancel(connection: sa.Connection, filters: Filters, actor: str) -> list[Changed]:
+def cancel(
+    connection: sa.Connection, conditions: Sequence[sa.ColumnElement[bool]], actor: str
+) -> list[Changed]:
     statement = (
         sa.update(Delivery)
-        .where(*filters.conditions(), Delivery.status == Status.QUEUED.value)
+        .where(*conditions, Delivery.status == Status.QUEUED.value)
         .values(status=Status.CANCELLED.value, reason=f"cancelled by {actor}", updated_at=now())
         .returning(*_CHANGED)
     )

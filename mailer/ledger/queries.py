@@ -50,6 +50,7 @@ def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> l
             Email.template,
             Email.subject,
             Email.created_at,
+            Email.erased_at,
         )
         .join(Email, Email.id == Delivery.email_id)
         .where(*filters.conditions())

@@ -19,9 +19,9 @@ from ..errors import IdempotencyConflict
 from ..models import Attached, Delivery, Email, Status
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, repr=False)
 class Draft:
-    """A validated email that is not stored yet."""
+    """A validated email that is not stored yet. Not to be shown: its context may hold secrets."""
 
     email: dict[str, Any]
     """Values of the columns of `Email`, without id and created_at."""

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ..db import now
-from ..models import LANES, Attempt, AuditEntry, Delivery, Email, Status
+from ..models import LANES, Attempt, AuditEntry, Delivery, Email, Status, Sweeps
+from .lanes import is_paused
 
 CRASHES_ALLOWED = 3
 """Leases of one delivery that may run out in a row before it is taken for poison."""
@@ -22,10 +23,35 @@ class Swept(NamedTuple):
     crashed: int
     expired: int
     due: dict[str, str]
-    """Lane -> id of its oldest due email, for lanes that have one."""
+    """Lane -> id of its oldest due email, for lanes that have one and are not paused."""
 
 
 def sweep(connection: sa.Connection) -> Swept:
+    swept = _sweep(connection)
+    # Last: sweeps at once wait for each other here.
+    connection.execute(sa.update(Sweeps).values(swept_at=now(), scheduled_at=now()))
+    return swept
+
+
+def stand_in(connection: sa.Connection, seconds: float) -> Swept | None:
+    """Sweep in the scheduler's place unless somebody did within ``seconds``: then None."""
+    overdue = sa.update(Sweeps).where(Sweeps.swept_at < now() - seconds).values(swept_at=now())
+    return _sweep(connection) if connection.execute(overdue).rowcount else None
+
+
+def seconds_since_scheduled(connection: sa.Connection) -> float | None:
+    return connection.execute(
+        sa.select(sa.type_coerce(now() - sa.func.max(Sweeps.scheduled_at), sa.Double))
+    ).scalar()
+
+
+def seconds_since_swept(connection: sa.Connection) -> float | None:
+    return connection.execute(
+        sa.select(sa.type_coerce(now() - sa.func.max(Sweeps.swept_at), sa.Double))
+    ).scalar()
+
+
+def _sweep(connection: sa.Connection) -> Swept:
     return Swept(
         crashed=_give_up_leases(connection),
         expired=_expire(connection),
@@ -128,6 +154,7 @@ _OLDEST_DUE = (
         Delivery.lane == sa.bindparam("lane_"),
         Delivery.status == Status.QUEUED.value,
         Delivery.due_at <= now(),
+        ~is_paused(sa.bindparam("lane_", type_=sa.String())),
     )
     .order_by(Delivery.due_at, Delivery.id)
     .limit(1)

@@ -34,6 +34,9 @@ class Envelope(NamedTuple):
     smtputf8: bool = False
     """The headers need SMTPUTF8 (RFC 6531). Addresses that need it are noticed without this."""
 
+    def __repr__(self) -> str:
+        return f"<Envelope of {len(self.message)} bytes>"  # a link in it may be a secret
+
 
 class Interrupted(MailerError):
     """The conversation broke off before any byte of the message left.

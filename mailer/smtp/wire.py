@@ -166,7 +166,7 @@ class Wire:
     def note(self, words: str) -> None:
         """Tell the observer something that neither side said."""
         if self._observe is not None:
-            self._observe("note", words)
+            self._observe("note", one_line(words))
 
     def _fill(self, stage: str, seconds: float) -> None:
         try:

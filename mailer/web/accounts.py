@@ -70,7 +70,7 @@ class Form:
         """Return the new password of ``email``; an empty text if it is not good enough."""
         value = self.values["password"]
         if not isinstance(value, str) or not value:
-            self.errors["password"] = "Enter a password."  # noqa: S105 - words for a person
+            self.errors["password"] = "Enter a password."  # nosec B105  # noqa: S105 - words
         elif problem := users.password_problem(value, email):
             self.errors["password"] = problem
         else:

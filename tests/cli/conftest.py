@@ -35,7 +35,11 @@ OnTerminal = Callable[..., tuple[int, str]]
 @pytest.fixture
 def app(make_app: AppFactory, catcher: Catcher) -> Flask:
     """The service, sending to the catcher within the call that dispatches, deferring for long."""
-    return make_app(MAIL_PORT=catcher.smtp_port, MAILER_BACKOFF_BASE_SECONDS=600)
+    return make_app(
+        MAIL_PORT=catcher.smtp_port,
+        MAILER_BACKOFF_BASE_SECONDS=600,
+        MAILER_BACKOFF_CAP_SECONDS=600,
+    )
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mailer.dev.ports import free_port
 from mailer.state import of
 
 from ..conftest import AppFactory
+from ..test_watch import nobody_sweeps_for
 from .conftest import Run, change
 
 HELLO = ("send", "--subject", "Hello", "--text", "Hello.", "--to", "ann@example.com")
@@ -35,9 +37,11 @@ def test_all_is_well_with_an_empty_ledger_and_a_redis(make_app: AppFactory, redi
     result = status(make_app(CELERY={"broker_url": redis_url}))
 
     assert result.exit_code == 0
-    ledger, redis, _, head, *lanes = result.stdout.splitlines()
+    ledger, redis, scheduler, transport, _, head, *lanes = result.stdout.splitlines()
     assert ledger.endswith("ledger.sqlite3: migrated")
-    assert redis == f"redis     {redis_url}: reachable"
+    assert redis == f"redis      {redis_url}: reachable"
+    assert re.fullmatch(r"scheduler  seen \d+ s ago", scheduler)
+    assert transport == "transport  usable as far as is known"
     assert head.split()[:5] == ["LANE", "QUEUED", "DUE", "DEFERRED", "SENDING"]
     assert [line.split()[0] for line in lanes] == ["critical", "default", "bulk"]
 
@@ -55,6 +59,7 @@ def test_status_counts_by_lane(run: Run, app: Flask) -> None:
     assert lanes["bulk"] == dict.fromkeys(lanes["bulk"], 0) | {
         "oldest_due_seconds": None,
         "newest_deferral": None,
+        "paused": None,
     }
 
 
@@ -85,14 +90,14 @@ def test_a_database_that_cannot_be_opened_is_named_with_what_to_run(
 
     assert result.exit_code == 1
     assert result.stdout.splitlines()[0] == (
-        f"database  sqlite:///{path}: the ledger cannot be used: unable to open database file: "
+        f"database   sqlite:///{path}: the ledger cannot be used: unable to open database file: "
         "run `mailer db upgrade`"
     )
 
 
 def test_an_smtp_server_that_is_away_is_not_well(make_app: AppFactory) -> None:
     port = free_port()
-    app = make_app(MAIL_PORT=port, MAILER_BACKOFF_BASE_SECONDS=600)
+    app = make_app(MAIL_PORT=port, MAILER_BACKOFF_BASE_SECONDS=600, MAILER_BACKOFF_CAP_SECONDS=600)
     app.test_cli_runner().invoke(group, [*HELLO, "--to", "bob@example.com"])
 
     result = status(app)
@@ -101,7 +106,7 @@ def test_an_smtp_server_that_is_away_is_not_well(make_app: AppFactory) -> None:
     assert result.stdout.splitlines()[-1] == (
         f"lane default: 2 deferred, the newest: connect: 127.0.0.1:{port}: Connection refused"
     )
-    head, row = result.stdout.splitlines()[3], result.stdout.splitlines()[5]
+    head, row = result.stdout.splitlines()[5], result.stdout.splitlines()[7]
     assert dict(zip(head.split(), row.split(), strict=False))["DEFERRED"] == "2"
     document = json.loads(status(app, "--json").stdout)
     assert (document["healthy"], document["lanes_without_transport"]) == (False, ["default"])
@@ -167,3 +172,19 @@ def test_mail_that_failed_is_no_reason_to_be_woken(run: Run, app: Flask) -> None
     change(app, status="failed")
 
     assert run("status").exit_code == 0
+
+
+def test_a_scheduler_that_is_missing_for_a_minute_is_not_well(run: Run, app: Flask) -> None:
+    nobody_sweeps_for(of(app).database, 50)
+    assert run("status").exit_code == 0
+    nobody_sweeps_for(of(app).database, 30)
+
+    result = run("status")
+
+    assert result.exit_code == 1
+    line = result.stdout.splitlines()[2]
+    assert re.fullmatch(
+        r"scheduler  not seen for 8\d s: is beat running, and a worker free\?", line
+    )
+    check = json.loads(run("status", "--json").stdout)["checks"]["scheduler"]
+    assert check["ok"] is False

@@ -16,7 +16,7 @@ _FREE_PORTS = range(20_000, 32_000)
 
 def listen(port: int) -> socket.socket:
     """Return a listening socket; ``port`` 0 finds a free one. Raises OSError for a busy port."""
-    for candidate in [port] if port else random.sample(_FREE_PORTS, 100):
+    for candidate in [port] if port else random.sample(_FREE_PORTS, 100):  # nosec B311  # no secret
         # asyncio sets TCP_NODELAY only where the protocol is given; without it every
         # conversation stands still for 40 ms, again and again.
         listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -1,0 +1,54 @@
+"""``mailer pause`` and ``resume``: let the mail of a lane wait, and go on."""
+
+from __future__ import annotations
+
+import click
+from flask.cli import with_appcontext
+
+from .. import dispatcher
+from ..models import LANES
+from . import output
+from .steering import actor
+
+_lane = click.argument("lane", type=click.Choice(LANES))
+
+
+@click.command(short_help="Let the mail of a lane wait.")
+@_lane
+@output.json_option
+@with_appcontext
+def pause(lane: str, as_json: bool) -> None:
+    """Let the mail of a lane wait: it is accepted as ever, and no worker takes it.
+
+    What workers have in hand by now they still send, for some seconds. What is to be sent before
+    some time expires as ever. `status` shows who paused a lane, and when.
+
+    \b
+      mailer pause bulk
+    """
+    _say(lane, True, dispatcher.pause(lane, actor=actor()), as_json)
+
+
+@click.command(short_help="Let the mail of a paused lane go on.")
+@_lane
+@output.json_option
+@with_appcontext
+def resume(lane: str, as_json: bool) -> None:
+    """Let the mail of a paused lane go on, at once.
+
+    \b
+      mailer resume bulk
+    """
+    _say(lane, False, dispatcher.resume(lane, actor=actor()), as_json)
+
+
+def _say(lane: str, paused: bool, changed: bool, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"lane": lane, "paused": paused, "changed": changed})
+        return
+    done = "paused" if paused else "resumed"
+    click.echo(f"{done} lane {lane}" if changed else f"lane {lane} was {_already(paused)}")
+
+
+def _already(paused: bool) -> str:
+    return "paused already" if paused else "not paused"

@@ -1,0 +1,49 @@
+"""Watch the scheduler: notice within a minute that nobody sweeps, say so, and sweep instead."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from . import shutdown
+from .errors import LedgerUnavailable
+from .state import State
+
+LOOK_SECONDS = 10.0
+"""How often an idle worker looks."""
+_MISSING_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+def missing_after(config: Mapping[str, Any]) -> float:
+    """Return the seconds without a sweep after which there is no scheduler: a minute, unless it
+    is set to sweep as rarely as that."""
+    return max(_MISSING_SECONDS, 2 * float(config["MAILER_SWEEP_SECONDS"]))
+
+
+def stand_in(state: State) -> bool:
+    """Sweep and ring in the scheduler's place if nobody did for a minute: deferred mail goes on,
+    and one worker of all says so, once a minute. Return whether it was this one."""
+    after = missing_after(state.config)
+    swept = state.ledger.stand_in(after_seconds=after)
+    if swept is None:
+        return False
+    log.warning(
+        "scheduler=missing seconds=%.0f: this worker sweeps in its place; is beat running?", after
+    )
+    for lane, email_id in swept.due.items():
+        state.doorbell.ring(lane, email_id)
+    return True
+
+
+def look(states: list[State]) -> None:
+    """Stand in for the scheduler of each app, from the worker's timer."""
+    for state in states:
+        if shutdown.announced():
+            return
+        try:
+            stand_in(state)
+        except LedgerUnavailable as error:
+            log.warning("scheduler=unknown: %s", error)
