@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lock clean
+.PHONY: help demo test faults faults-quick lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -18,6 +18,9 @@ test: .venv/test.stamp ## ruff, mypy --strict, bandit and every test
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive mailer make_celery.py
 	$(BIN)/pytest
+
+faults-quick: .venv/test.stamp ## the same with small counts, in some minutes
+	$(BIN)/pytest tests/faults -s
 
 faults: .venv/test.stamp ## kill and break everything, at length; writes the table of docs/reliability.md
 	FAULTS=long $(BIN)/pytest tests/faults -s

@@ -51,7 +51,9 @@ def test_sweep_rings_the_lanes_with_due_mail_after_giving_up_leases(
     with app.app_context():
         email_id = send(lane="critical")
         of(app).ledger.claim("critical", 1)
-        monkeypatch.setattr(of(app).doorbell, "ring", lambda lane, id: rung.append((lane, id)))
+        # After a crash the bell may ring with nobody to answer it.
+        monkeypatch.setattr(of(app).doorbell, "pass_on", lambda lane, id: rung.append((lane, id)))
+        monkeypatch.setattr(of(app).doorbell, "ring", lambda *args: pytest.fail("not passed on"))
         sweep.run()
         assert rung == []
         let_time_pass(of(app).database, "lease_until", 3600)

@@ -1,0 +1,45 @@
+"""Workers killed with SIGKILL again and again, wherever they are."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .stand import SHORT, Stand
+from .verdict import Fault, judge
+
+
+def test_workers_killed_every_second_lose_nothing_and_double_only_what_they_had_in_hand(
+    setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
+) -> None:
+    number = 10_000 if long else 200
+    settings = {**setup, **SHORT, "MAILER_BATCH": 20}
+    kills: list[Fault] = []
+    choose = random.Random(2026)
+    # The oracle thinks, so that there is always something in hand to be killed with.
+    with Stand(settings, tmp_path / "stand", workers=2, delay=0.02) as stand:
+        with stand.client("load", "user", number, 60):
+            while len(kills) < (400 if long else 6):
+                time.sleep(choose.uniform(0.3, 1.2))
+                ready = [one for one in stand.workers if one.ready()]
+                if ready:
+                    kills.append(Fault(choose.choice(ready).kill()))
+        stand.wait_until_over(seconds=1200 if long else 90)
+        verdict = judge(stand, kills)
+        crashes = stand.crashes()
+        verdict.recovery = [
+            # From the claim that was cut off, which is a little before the kill.
+            one.updated_at.timestamp() - one.ended_at.timestamp() + SHORT["MAILER_LEASE_SECONDS"]
+            for one in crashes
+        ]
+    kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
+    publish("random kills", f"{len(kills)} kills of 2 workers", kind, verdict)
+    assert verdict.accepted == number
+    assert not verdict.lost
+    assert not verdict.failed
+    assert not verdict.unexplained
+    assert crashes, "no kill met an email in hand"
+    assert verdict.doubled <= verdict.in_hand
