@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,12 @@ from mailer.state import of
 from . import postgresql
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def a_hangup_is_heard() -> None:
+    """Run under nohup, what the tests start would rightly ignore a closed terminal."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
