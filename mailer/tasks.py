@@ -34,13 +34,7 @@ def send_email(email_id: str) -> None:
 def sweep() -> None:
     """Give up expired leases, expire what is too late, ring the lanes with due mail."""
     state = current()
-    swept = state.ledger.sweep()
-    for lane, email_id in swept.due.items():
-        if swept.crashed:
-            # The worker that died may have left its bell ringing with nobody to answer it.
-            state.doorbell.pass_on(lane, email_id)
-        else:
-            state.doorbell.ring(lane, email_id)
+    watch.ring_due(state, state.ledger.sweep())
 
 
 @shared_task(name="mailer.prune")

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import shutdown
 from .errors import LedgerUnavailable
+from .ledger import Swept
 from .state import State
 
 LOOK_SECONDS = 10.0
@@ -33,9 +34,18 @@ def stand_in(state: State) -> bool:
     log.warning(
         "scheduler=missing seconds=%.0f: this worker sweeps in its place; is beat running?", after
     )
-    for lane, email_id in swept.due.items():
-        state.doorbell.ring(lane, email_id)
+    ring_due(state, swept)
     return True
+
+
+def ring_due(state: State, swept: Swept) -> None:
+    """Ring the lanes that a sweep found with due mail."""
+    for lane, email_id in swept.due.items():
+        if swept.crashed:
+            # The worker that died may have left its bell ringing with nobody to answer it.
+            state.doorbell.pass_on(lane, email_id)
+        else:
+            state.doorbell.ring(lane, email_id)
 
 
 def look(states: list[State]) -> None:
