@@ -22,6 +22,7 @@ from mailer.dev.redis import EmbeddedRedis
 from mailer.ledger import Ledger
 from mailer.models import Delivery
 from mailer.state import of
+from mailer.traffic import Known, key
 
 from . import postgresql
 
@@ -131,6 +132,17 @@ def let_time_pass(database: Database, column: str, seconds: float) -> None:
         connection.execute(
             sa.update(Delivery).values({column: sa.type_coerce(field, sa.Double) - seconds})
         )
+
+
+def let_circuits_probe(app: Flask) -> None:
+    """End the pause of every transport whose circuit is open, as time would."""
+
+    def change(value: Any, now: float) -> tuple[Any, None]:
+        known = Known.read(value)
+        return known._replace(circuit=known.circuit._replace(open_until=0)).written(), None
+
+    for name in of(app).traffic.dsns:
+        of(app).traffic.shared.update(key(name), change)
 
 
 AppFactory = Callable[..., Flask]

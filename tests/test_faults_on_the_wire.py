@@ -83,7 +83,7 @@ def test_a_server_that(fault: Fault, make_app: AppFactory) -> None:
                 None, to="ada@example.com", subject="Hi", text="Hi", on_unknown=fault.on_unknown
             )
             drain(of(app), "default")
-        of(app).transport.close()
+        of(app).traffic.close()
     row = only_delivery(app)
     assert (row.status, row.attempts) == (fault.status, fault.attempts)
     if fault.status != "sent":
