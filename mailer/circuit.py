@@ -92,6 +92,7 @@ def _opened(circuit: Circuit, outcome: Outcome, now: float) -> Circuit:
         return circuit  # another worker's failure of the same outage
     pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**circuit.trips)
     return Circuit(
+        failed_at=now,
         trips=circuit.trips + 1,
         opened_at=circuit.opened_at or now,
         open_until=now + pause,

@@ -25,6 +25,7 @@ from mailer.state import of
 from mailer.traffic import Known, key
 
 from . import postgresql
+from .smtp_server import Certificates
 
 _numbers = itertools.count()
 
@@ -106,6 +107,11 @@ def redis_url(redis_server: EmbeddedRedis) -> str:
 def catcher() -> Iterator[Catcher]:
     with Catcher() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mailer.config import load
@@ -59,9 +61,12 @@ def test_a_mapping_does_as_well() -> None:
 
 
 def test_what_an_address_does_not_say_is_as_in_the_settings_of_flask_mail() -> None:
-    config = {"MAILER_TRANSPORTS": "a=smtp://a.example?timeout=5", "MAIL_FINAL_TIMEOUT_SECONDS": 77}
+    config: dict[str, Any] = {
+        "MAILER_TRANSPORTS": "a=smtp://a.example?timeout=5",
+        "MAIL_FINAL_TIMEOUT_SECONDS": 77,
+    }
     load(config, {})
-    server = config["MAILER_TRANSPORTS"][0].server(config)  # type: ignore[index,attr-defined]
+    server = config["MAILER_TRANSPORTS"][0].server(config)
     assert (server.timeout, server.final_timeout, server.connect_timeout) == (5, 77, 10)
 
 

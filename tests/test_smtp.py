@@ -21,11 +21,6 @@ from tests.smtp_server import CLOSE, GOOD, HANG, RESET, Certificates, Do, SMTPSe
 SECRET = "correct horse"
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("certificates"))
-
-
 def server_of(smtp: SMTPServer, **options: object) -> Server:
     defaults: dict[str, object] = {"connect_timeout": 2, "timeout": 2, "final_timeout": 2}
     return Server(host="127.0.0.1", port=smtp.port, **(defaults | options))  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import click
 from flask.cli import with_appcontext
 
 from .. import dispatcher
+from ..circuit import Circuit
 from ..dsn import Dsn
 from ..ledger.figures import Figures, Trouble
 from ..ledger.switches import Pause
@@ -144,8 +145,16 @@ def _document(
         "sent": figures.sent,
         "deferred": figures.deferred,
         "refused": figures.refused,
-        "last_trouble": trouble and trouble._asdict(),
+        "last_trouble": _last_trouble(circuit, trouble),
     }
+
+
+def _last_trouble(circuit: Circuit, trouble: Trouble | None) -> dict[str, Any] | None:
+    # An email that found another way has no attempt that tells of it.
+    at = datetime.fromtimestamp(circuit.failed_at, UTC)
+    if circuit.failed_at and (trouble is None or trouble.at < at):
+        trouble = Trouble(at, circuit.stage, circuit.code, None, circuit.words)
+    return trouble and trouble._asdict()
 
 
 def _limits(dsn: Dsn) -> str:
