@@ -2,7 +2,8 @@
 
 Each line of FOLDER/told is ``began seconds id recipient``, or ``began seconds refused recipient``
 where dispatch raised: the caller then knows that nothing was accepted.
-Usage: ``client load NAME NUMBER PER_SECOND`` or ``client steps NAME=POLICY=LANE ...``.
+Usage: ``client load NAME NUMBER PER_SECOND [LANE]``, ``client steps NAME=POLICY=LANE ...``, or
+``client bulk NAME NUMBER``, which tells nothing of each email.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from mailer import Attachment, create_app, dispatch
+from mailer import Attachment, create_app, dispatch, dispatch_many
 from mailer.doorbell import TASK, Doorbell
 from mailer.errors import LedgerUnavailable
 from mailer.ledger import Ledger
@@ -23,13 +24,24 @@ LARGE = 6_000_000
 """Bytes that do not fit into the buffers of a loopback connection."""
 
 
-def load(app: Any, name: str, number: int, per_second: float) -> None:
+def load(app: Any, name: str, number: int, per_second: float, lane: str = "default") -> None:
     """Dispatch so many emails, at most so fast."""
     due = time.monotonic()
     for position in range(number):
-        _dispatch(app, f"{name}-{position}@example.com")
+        _dispatch(app, f"{name}-{position}@example.com", lane=lane)
         due += 1 / per_second
         time.sleep(max(0, due - time.monotonic()))
+
+
+def bulk(app: Any, name: str, number: int) -> None:
+    """Dispatch so many emails in the lane bulk, a thousand in each transaction."""
+    emails = [
+        {"to": f"{name}-{position}@example.com", "subject": "News", "text": "News", "lane": "bulk"}
+        for position in range(number)
+    ]
+    with app.app_context():
+        for first in range(0, number, 1000):
+            dispatch_many(emails[first : first + 1000])
 
 
 def steps(app: Any, cases: list[str]) -> None:
@@ -90,6 +102,8 @@ def _deadly(app: Any, recipient: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "load":
-        load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+        load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:])
+    elif sys.argv[1] == "bulk":
+        bulk(create_app(), sys.argv[2], int(sys.argv[3]))
     else:
         steps(create_app(), sys.argv[2:])

@@ -96,6 +96,7 @@ class Stand:
         workers: int = 1,
         concurrency: int = 1,
         delay: float = 0,
+        port: int = 0,
     ) -> None:
         self.folder = folder
         self._settings = dict(settings)
@@ -103,6 +104,7 @@ class Stand:
         self._number = workers
         self._concurrency = str(concurrency)
         self._delay = delay
+        self._port = port
         self._ends = ExitStack()
         self.workers: list[Worker] = []
         self.oracle: Oracle
@@ -114,7 +116,9 @@ class Stand:
             self.database = Database(database_url(self._settings["MAILER_DATABASE_URL"]))
             ends.callback(self.database.close)
             self.database.upgrade()
-            self.oracle = ends.enter_context(oracle(self.folder, delay=self._delay))
+            self.oracle = ends.enter_context(
+                oracle(self.folder, delay=self._delay, port=self._port)
+            )
             self._settings |= {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": self.oracle.port}
             self.environ = {**environment(self._settings), FOLDER: str(self.folder)}
             ends.enter_context(self._beat())
