@@ -190,6 +190,13 @@ _HAND_BACK = (
         updated_at=now(),
     )
 )
+# What somebody erased meanwhile is gone, and on SQLite its number may be another's by now. The lock
+# keeps the rest until the commit, and is in the way of nothing but erasing.
+_THERE = (
+    sa.select(Delivery.id, Delivery.email_id)
+    .where(Delivery.id.in_(sa.bindparam("ids", expanding=True)))
+    .with_for_update(read=True, key_share=True)
+)
 _ATTEMPT = sa.insert(Attempt).values(ended_at=now())
 # Secrets may be in a context: keep it no longer than a delivery can need it.
 _ERASE = (
@@ -204,6 +211,11 @@ _ERASE = (
 
 
 def settle(connection: sa.Connection, token: str, settlements: Sequence[Settlement]) -> None:
+    there = {
+        (row.id, row.email_id)
+        for row in connection.execute(_THERE, {"ids": [one.delivery_id for one in settlements]})
+    }
+    settlements = [one for one in settlements if (one.delivery_id, one.email_id) in there]
     # An attempt that never began left no trace outside, and leaves none here.
     tried = [one for one in settlements if one.outcome.kind is not Kind.NOT_STARTED]
     unbegun = [one for one in settlements if one.outcome.kind is Kind.NOT_STARTED]
