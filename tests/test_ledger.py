@@ -557,6 +557,17 @@ def test_an_unknown_delivery_is_resolved_once_and_by_name(
     )
 
 
+def test_what_is_resolved_as_sent_loses_its_context_once_all_are_sent(ledger: Ledger) -> None:
+    (email,) = accept(ledger, draft("ada@example.com", "bob@example.com", on_unknown="hold"))
+    lost = Outcome(Kind.AMBIGUOUS, "dot", words="timed out")
+    settle(ledger, ledger.claim("default", 2), lost, Status.UNKNOWN)
+    one = Filters(recipient="ada@example.com")
+    ledger.resolve(one, sent=True, actor="ops")
+    assert ledger.show(email.id).email.context == {"secret": "canary"}
+    ledger.resolve(Filters(), sent=True, actor="ops")
+    assert ledger.show(email.id).email.context is None
+
+
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.UNKNOWN}))
 def test_nothing_but_unknown_can_be_resolved(ledger: Ledger, status: Status) -> None:
     accept(ledger, draft())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -231,7 +231,12 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
     if tried:
         connection.execute(_ATTEMPT, [_attempt(one) for one in tried])
     if sent:
-        connection.execute(_ERASE, {"ids": list({one.email_id for one in sent})})
+        erase_contexts(connection, {one.email_id for one in sent})
+
+
+def erase_contexts(connection: sa.Connection, email_ids: Iterable[str]) -> None:
+    """Erase the context of those of the emails whose every delivery is sent."""
+    connection.execute(_ERASE, {"ids": list(email_ids)})
 
 
 def _transition(token: str, one: Settlement) -> dict[str, Any]:
