@@ -2,11 +2,13 @@
 
 Each line of FOLDER/told is ``began seconds id recipient``, or ``began seconds refused recipient``
 where dispatch raised: the caller then knows that nothing was accepted.
-Usage: ``client load NAME NUMBER PER_SECOND`` or ``client steps NAME=POLICY=LANE ...``.
+Usage: ``client load NAME NUMBER PER_SECOND [POLICY ...]`` or
+``client steps NAME=POLICY=LANE ...``.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -23,11 +25,13 @@ LARGE = 6_000_000
 """Bytes that do not fit into the buffers of a loopback connection."""
 
 
-def load(app: Any, name: str, number: int, per_second: float) -> None:
-    """Dispatch so many emails, at most so fast."""
+def load(app: Any, name: str, number: int, per_second: float, policies: list[str]) -> None:
+    """Dispatch so many emails, at most so fast, with one policy after the other."""
     due = time.monotonic()
-    for position in range(number):
-        _dispatch(app, f"{name}-{position}@example.com")
+    for position, policy in zip(
+        range(number), itertools.cycle(policies or ["resend"]), strict=False
+    ):
+        _dispatch(app, f"{name}-{position}@example.com", on_unknown=policy)
         due += 1 / per_second
         time.sleep(max(0, due - time.monotonic()))
 
@@ -90,6 +94,6 @@ def _deadly(app: Any, recipient: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "load":
-        load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+        load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5:])
     else:
         steps(create_app(), sys.argv[2:])
