@@ -1,7 +1,8 @@
 """An application that dispatches, in a process of its own, and writes down what it was told.
 
 Each line of FOLDER/told is ``began seconds id recipient``, or ``began seconds refused recipient``
-where dispatch raised: the caller then knows that nothing was accepted.
+where dispatch raised: the caller then knows that nothing was accepted. (``unknown``: that nobody
+knows, because the commit was cut off.)
 Usage: ``client load NAME NUMBER PER_SECOND [POLICY ...]`` or
 ``client steps NAME=POLICY=LANE ...``.
 """
@@ -57,8 +58,8 @@ def _dispatch(app: Any, recipient: str, **arguments: Any) -> None:
         with app.app_context():
             email = dispatch(to=recipient, subject="A fault", text="Hello", **arguments)
         told = email.id
-    except LedgerUnavailable:
-        told = "refused"
+    except LedgerUnavailable as error:
+        told = "unknown" if error.maybe_stored else "refused"
     line = f"{began:.6f} {time.monotonic() - clock:.6f} {told} {recipient}\n"
     with (folder() / "told").open("ab", buffering=0) as file:
         file.write(line.encode())
