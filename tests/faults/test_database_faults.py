@@ -141,7 +141,7 @@ def test_a_database_fault_loses_and_doubles_nothing_and_nobody_is_told_what_is_n
 
 
 def _check(stand: Stand, fault: Fault, seen: Seen, verdict: Verdict) -> None:
-    assert not verdict.lost
+    assert not verdict.lost, stand.words()
     assert not verdict.failed
     assert not verdict.unexplained  # each fault is shorter than a 250 is kept waiting
     assert max(seen.recovery) < RESUMES_WITHIN

@@ -54,6 +54,9 @@ class Observed(NamedTuple):
         return [row for row in self.deliveries.values() if row.email_id == email_id]
 
 
+_DELIVERIES = sa.select(Delivery.__table__).order_by(Delivery.id)
+
+
 def observe(database: Database) -> Observed:
     with database.read() as connection:
         rows: dict[int, int] = {}
@@ -66,7 +69,7 @@ def observe(database: Database) -> Observed:
             files[email_id] = files.get(email_id, 0) + 1
         return Observed(
             connection.execute(sa.select(now())).scalar_one(),
-            {row.id: row for row in connection.execute(sa.select(Delivery.__table__))},
+            {row.id: row for row in connection.execute(_DELIVERIES)},
             {row.id: row for row in connection.execute(sa.select(Email.__table__))},
             files,
             rows,

@@ -28,12 +28,12 @@ from mailer.transitions import transition
 
 from ..conftest import let_time_pass
 from ..test_ledger import accept, draft
-from .conftest import examples
+from .conftest import LONG, examples
 from .observed import Observed, check, observe
 
 F = TypeVar("F", bound=Callable[..., None])
 
-LEASE, ATTEMPTS = 60, 3
+LEASE, ATTEMPTS = 60, 5
 ADDRESSES = ("ada@example.com", "bob@example.com", "cyd@example.com")
 SOON = 5
 """Seconds within which what this test does happens: nearer instants may be either side of now."""
@@ -46,6 +46,7 @@ OUTCOMES = [
 ]
 lanes = st.sampled_from(LANES[1:])
 picks = st.integers(0, 5)
+results = st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=4)
 ages = st.sampled_from([31, 61, 400])
 
 
@@ -150,10 +151,11 @@ class Verbs(RuleBasedStateMachine):
         if lane in self.paused:
             assert not taken
         elif due := _due(before, lane):
-            assert taken[0] == due[0].id  # the oldest
-            if not due[0].crashes:
-                others = [row.id for row in due if not row.crashes]
-                assert set(others[:limit]) <= set(taken)
+            first, last = (_place(before.deliveries[taken[at]]) for at in (0, -1))
+            assert first <= _place(due[0])  # the oldest
+            if not before.deliveries[taken[0]].crashes:  # and none is passed over
+                passed = [row.id for row in due if not row.crashes and _place(row) < last]
+                assert set(passed) <= set(taken)
         if taken:
             self.batches.append(batch)
 
@@ -168,6 +170,17 @@ class Verbs(RuleBasedStateMachine):
             self.let_time_pass(LEASE + 1)
             self.sweep(False)
 
+    @having(Status.QUEUED)
+    @rule(lane=lanes, limit=st.integers(1, 4), outcomes=results)
+    def stall_while_another_takes_over(
+        self, lane: str, limit: int, outcomes: list[Outcome]
+    ) -> None:
+        claims = len(self.batches)
+        self.die_with_what_was_claimed(lane, limit, False)
+        self.claim(lane, limit)
+        if len(self.batches) == claims + 2:
+            self.settle(1, outcomes)
+
     @with_a_batch
     @rule(pick=picks, position=picks)
     def mark(self, pick: int, position: int) -> None:
@@ -179,12 +192,12 @@ class Verbs(RuleBasedStateMachine):
         assert not marked or self.seen.deliveries[one.delivery_id].marked_at is not None
 
     @with_a_batch
-    @rule(pick=picks, outcomes=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=4))
+    @rule(pick=picks, outcomes=results)
     def settle(self, pick: int, outcomes: list[Outcome]) -> None:
         """Also with a claim that was lost, or for the second time."""
         batch = self._batch(pick)
         ended = [
-            (one, outcome, transition(one, outcome, base=30, cap=900))
+            (one, outcome, transition(one, outcome, base=30, cap=900, random=lambda: 1))
             for one, outcome in zip(batch.deliveries, outcomes, strict=False)
         ]
         self.ledger.settle(batch.token, [settlement for _, _, settlement in ended])
@@ -271,13 +284,15 @@ class Verbs(RuleBasedStateMachine):
         before = self.look("resolve")
         assert {one.delivery_id for one in changed} == _with(before, filters, Status.UNKNOWN)
 
-    @having(Status.SENT, *RETRYABLE, least=4)
-    @rule(deletes=st.booleans())
-    def prune(self, deletes: bool) -> None:
+    @having(Status.SENT, *RETRYABLE, least=2)
+    @rule(deletes=st.sampled_from([False, False, True]), regrets=st.booleans())
+    def prune(self, deletes: bool, regrets: bool) -> None:
         never = 10**8
         keep = {"keep_bodies_seconds": 0, "keep_seconds": 0 if deletes else never}
         self.ledger.prune(**keep, for_seconds=10)
         self.look("prune")
+        if regrets:
+            self.retry(0)
 
     @having(*Status, least=6)
     @rule(address=st.sampled_from(ADDRESSES))
@@ -297,7 +312,8 @@ class Verbs(RuleBasedStateMachine):
 
     def _some(self, pick: int) -> Filters:
         """Return filters for everything, or for one email."""
-        ids = [None, *reversed(self.seen.emails)]
+        newest = dict.fromkeys(row.email_id for row in reversed(self.seen.deliveries.values()))
+        ids = [None, *newest]
         return Filters(email_id=ids[pick % len(ids)])
 
 
@@ -323,7 +339,11 @@ def _due(seen: Observed, lane: str) -> list[sa.Row[Any]]:
         and row.due_at.timestamp() <= seen.instant
         and (row.expires_at is None or row.expires_at.timestamp() > seen.instant + SOON)
     ]  # fmt: skip
-    return sorted(found, key=lambda row: (row.due_at, row.id))
+    return sorted(found, key=_place)
+
+
+def _place(row: sa.Row[Any]) -> tuple[datetime, int]:
+    return row.due_at, row.id
 
 
 def _with(seen: Observed, filters: Filters, status: Status) -> set[int]:
@@ -345,4 +365,4 @@ def verbs(database_url: str, request: pytest.FixtureRequest) -> Iterator[type[Ve
 
 def test_no_order_of_verbs_breaks_an_invariant(verbs: type[Verbs], database_url: str) -> None:
     number = 100 if database_url.startswith("sqlite") else 15
-    run_state_machine_as_test(verbs, settings=examples(number, steps=40))
+    run_state_machine_as_test(verbs, settings=examples(number, steps=40, shrinks=LONG))
