@@ -59,8 +59,9 @@ class Database:
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """Open a transaction for writing; commit at the end. Raises LedgerUnavailable."""
-        with unavailable_as_ours(), self.engine.begin() as connection:
+        with unavailable_as_ours(), _commit_watched() as watch, self.engine.begin() as connection:
             yield connection
+            watch.commits = True
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -72,8 +73,9 @@ class Database:
     def session(self) -> Iterator[Session]:
         """Open an ORM session in one transaction; commit at the end. Raises LedgerUnavailable."""
         opened = Session(self.engine, expire_on_commit=False)
-        with unavailable_as_ours(), opened as session, session.begin():
+        with unavailable_as_ours(), opened as session, _commit_watched() as watch, session.begin():
             yield session
+            watch.commits = True
 
     def forget(self) -> None:
         """Drop the connections inherited by a forked child without closing the parent's."""
@@ -131,6 +133,27 @@ def unavailable_as_ours() -> Iterator[None]:
         if not error.connection_invalidated:
             raise
         raise LedgerUnavailable("the ledger's connection was lost") from error
+
+
+class _Watch:
+    commits = False
+    """All is said but the commit, whose answer is awaited."""
+
+
+@contextmanager
+def _commit_watched() -> Iterator[_Watch]:
+    """Say so when the connection is lost during the commit: it may have been done."""
+    watch = _Watch()
+    try:
+        yield watch
+    except DBAPIError as error:
+        if not (watch.commits and error.connection_invalidated):
+            raise
+        lost = LedgerUnavailable(
+            "the ledger's connection was lost during the commit, which may have been done"
+        )
+        lost.maybe_stored = True
+        raise lost from error
 
 
 def _postgresql_engine(url: sa.URL) -> sa.Engine:

@@ -60,7 +60,8 @@ def dispatch(
     ``session``: store in the caller's own transaction instead; its commit wakes the worker, its
     rollback leaves nothing. It must be on the ledger's database.
 
-    Raises InvalidEmail with every problem at once, or LedgerUnavailable; then nothing is stored.
+    Raises InvalidEmail with every problem at once, or LedgerUnavailable; then nothing is stored
+    (unless its ``maybe_stored`` says that nobody knows: try again with an idempotency key).
     A broker that is away is no error: the email is sent when it is back.
     """
     request = Request(

@@ -46,7 +46,11 @@ class MessageError(MailerError):
 
 
 class LedgerUnavailable(MailerError):
-    """The database is locked, unreachable or not migrated; nothing was stored."""
+    """The database is locked, unreachable or not migrated; nothing was stored, or perhaps was: see
+    `maybe_stored`."""
+
+    maybe_stored: bool = False
+    """The connection was lost while the database committed, so nobody knows whether it did."""
 
 
 class NotMigrated(LedgerUnavailable):

@@ -52,8 +52,8 @@ def postgresql_server() -> Iterator[str]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    with postgresql.server() as address:
-        yield address
+    with postgresql.server() as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -25,51 +26,72 @@ def binaries() -> Path | None:
     return next((folder for folder in folders if (folder / "postgres").exists()), None)
 
 
+def owner() -> int:
+    """Return the id of the user that the server runs as: not root, as which it refuses to."""
+    return os.getuid() or pwd.getpwnam("nobody").pw_uid
+
+
+class Server:
+    """A server in ``folder``, which can be stopped and started again on its port."""
+
+    def __init__(self, folder: Path) -> None:
+        found = binaries()
+        assert found is not None
+        self._folder = folder
+        self._data = folder / "data"
+        self._postgres = found / "postgres"
+        self._user: dict[str, Any] = {}
+        if owner() != os.getuid():
+            shutil.chown(folder, owner())
+            self._user = {"user": owner(), "group": "nogroup", "extra_groups": []}
+        initdb = [str(found / "initdb"), "-D", str(self._data), "-A", "trust", "-U", "postgres"]
+        subprocess.run(
+            [*initdb, "--no-sync"], check=True, capture_output=True, cwd=folder, **self._user
+        )
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """Its address without a database name."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [str(self._postgres), "-D", str(self._data), "-k", str(self._folder)]
+        self._process = subprocess.Popen(
+            [*command, "-p", str(self.port), "-h", "127.0.0.1", "-c", "fsync=off"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._folder,
+            **self._user,
+        )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                psycopg.connect(f"{self.url}/postgres").close()
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT ends every connection and tidies up; SIGQUIT is a crash, recovered from later."""
+        self._process.send_signal(how)
+        self._process.wait(timeout=20)
+
+
 @contextmanager
-def server() -> Iterator[str]:
-    """Run a server; yield its address without a database name."""
+def server() -> Iterator[Server]:
+    """Run a server in a folder of its own."""
     # Not in pytest's folder: that belongs to root alone, and postgres refuses to run as root.
     with tempfile.TemporaryDirectory(prefix="mailer-postgresql-") as folder:
-        yield from _serve(Path(folder))
-
-
-def _serve(folder: Path) -> Iterator[str]:
-    bin = binaries()
-    assert bin is not None
-    user: dict[str, Any] = {}
-    if os.getuid() == 0:
-        shutil.chown(folder, "nobody")
-        user = {"user": "nobody", "group": "nogroup", "extra_groups": []}
-    data = folder / "data"
-    initdb = [str(bin / "initdb"), "-D", str(data), "-A", "trust", "-U", "postgres", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True, cwd=folder, **user)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(bin / "postgres"), "-D", str(data), "-k", str(folder), "-p", str(port)]
-    process = subprocess.Popen(
-        [*command, "-h", "127.0.0.1", "-c", "fsync=off"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-        **user,
-    )
-    try:
-        _wait_until_ready(port)
-        yield f"postgresql://postgres@127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=20)
-
-
-def _wait_until_ready(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while True:
+        running = Server(Path(folder))
         try:
-            psycopg.connect(f"postgresql://postgres@127.0.0.1:{port}/postgres").close()
-        except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+            yield running
+        finally:
+            running.stop()

@@ -14,7 +14,9 @@ from alembic.runtime.migration import MigrationContext
 
 from mailer.db import VERSION_TABLE, Database, now
 from mailer.errors import LedgerUnavailable, NotMigrated
-from mailer.models import Base, Email
+from mailer.models import Base, Email, Switch
+
+from .relay import relay
 
 
 def test_the_migrations_make_just_what_the_models_say(database: Database) -> None:
@@ -89,6 +91,34 @@ def test_a_locked_postgresql_is_unavailable_and_no_request_hangs(
             connection.execute(sa.update(Email).values(locale="de"))
         assert time.monotonic() - started < 5
     database.close()
+
+
+SWITCH = sa.insert(Switch).values(at=now(), actor="ada", kind="lane", name="bulk", paused=True)
+
+
+@pytest.mark.parametrize("way", ["begin", "session"])
+def test_a_commit_whose_answer_is_lost_is_not_said_to_have_stored_nothing(
+    postgresql_url: str, way: str
+) -> None:
+    from mailer.config import database_url as typed
+
+    url = sa.make_url(typed(postgresql_url))
+    assert url.port
+    with relay(url.port) as between:
+        database = Database(url.set(port=between.port).render_as_string(hide_password=False))
+        database.upgrade()
+        between.cuts_at = b"COMMIT"  # how the answer to it begins
+        with pytest.raises(LedgerUnavailable) as caught, getattr(database, way)() as connection:
+            connection.execute(SWITCH)
+        with database.read() as reading:
+            count = reading.execute(sa.select(sa.func.count()).select_from(Switch)).scalar()
+        assert (count, caught.value.maybe_stored) == (1, True)
+
+        between.cuts_at = b"INSERT"
+        with pytest.raises(LedgerUnavailable) as caught, getattr(database, way)() as connection:
+            connection.execute(SWITCH)
+        assert not caught.value.maybe_stored
+        database.close()
 
 
 def test_no_value_is_in_the_traceback_of_a_ledger_that_is_gone(database: Database) -> None:

@@ -200,6 +200,20 @@ def test_a_late_250_settles_whatever_was_decided_meanwhile(ledger: Ledger, final
     assert statuses(ledger) == ["sent"]
 
 
+def test_a_late_250_for_what_was_erased_says_nothing_of_others_and_keeps_none_back(
+    ledger: Ledger,
+) -> None:
+    accept(ledger, draft("bob@example.com"), draft("ada@example.com"))
+    stalled = ledger.claim("default", 2)
+    let_time_pass(ledger.database, "lease_until", 120)
+    ledger.sweep()
+    ledger.purge("ada@example.com", actor="ops")
+    accept(ledger, draft("cyd@example.com"))  # on SQLite it gets the number that is free again
+    settle(ledger, stalled, ACCEPTED, Status.SENT)
+    found = {row.recipient: row.status for row in ledger.list(Filters(), None)}
+    assert found == {"bob@example.com": "sent", "cyd@example.com": "queued"}
+
+
 def test_an_expired_lease_is_queued_again_and_the_crash_is_in_the_history(ledger: Ledger) -> None:
     (email,) = accept(ledger, draft())
     ledger.claim("default", 1)
@@ -541,6 +555,17 @@ def test_an_unknown_delivery_is_resolved_once_and_by_name(
         "cli:ada",
         "resolved: sent" if sent else "resolved: resend",
     )
+
+
+def test_what_is_resolved_as_sent_loses_its_context_once_all_are_sent(ledger: Ledger) -> None:
+    (email,) = accept(ledger, draft("ada@example.com", "bob@example.com", on_unknown="hold"))
+    lost = Outcome(Kind.AMBIGUOUS, "dot", words="timed out")
+    settle(ledger, ledger.claim("default", 2), lost, Status.UNKNOWN)
+    one = Filters(recipient="ada@example.com")
+    ledger.resolve(one, sent=True, actor="ops")
+    assert ledger.show(email.id).email.context == {"secret": "canary"}
+    ledger.resolve(Filters(), sent=True, actor="ops")
+    assert ledger.show(email.id).email.context is None
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.UNKNOWN}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -209,6 +209,13 @@ _CAP = (
         updated_at=now(),
     )
 )
+# What somebody erased meanwhile is gone, and on SQLite its number may be another's by now. The lock
+# keeps the rest until the commit, and is in the way of nothing but erasing.
+_THERE = (
+    sa.select(Delivery.id, Delivery.email_id)
+    .where(Delivery.id.in_(sa.bindparam("ids", expanding=True)))
+    .with_for_update(read=True, key_share=True)
+)
 _ATTEMPT = sa.insert(Attempt).values(ended_at=now())
 # Secrets may be in a context: keep it no longer than a delivery can need it.
 _ERASE = (
@@ -223,6 +230,11 @@ _ERASE = (
 
 
 def settle(connection: sa.Connection, token: str, settlements: Sequence[Settlement]) -> None:
+    there = {
+        (row.id, row.email_id)
+        for row in connection.execute(_THERE, {"ids": [one.delivery_id for one in settlements]})
+    }
+    settlements = [one for one in settlements if (one.delivery_id, one.email_id) in there]
     # An attempt that never began left no trace outside, and leaves none here.
     tried = [one for one in settlements if one.outcome.kind not in UNBEGUN]
     unbegun = [one for one in settlements if one.outcome.kind is Kind.NOT_STARTED]
@@ -241,7 +253,12 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
     if tried:
         connection.execute(_ATTEMPT, [_attempt(one) for one in tried])
     if sent:
-        connection.execute(_ERASE, {"ids": list({one.email_id for one in sent})})
+        erase_contexts(connection, {one.email_id for one in sent})
+
+
+def erase_contexts(connection: sa.Connection, email_ids: Iterable[str]) -> None:
+    """Erase the context of those of the emails whose every delivery is sent."""
+    connection.execute(_ERASE, {"ids": list(email_ids)})
 
 
 def _transition(token: str, one: Settlement) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ..db import now
 from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Email, Status
+from .claims import erase_contexts
 from .filters import IS_DEFERRED, Filters
 
 
@@ -88,7 +89,11 @@ def resolve(
         .values(**values, updated_at=now())
         .returning(*_CHANGED)
     )
-    return _apply(connection, statement, actor, "resolved: sent" if sent else "resolved: resend")
+    action = "resolved: sent" if sent else "resolved: resend"
+    changed = _apply(connection, statement, actor, action)
+    if sent and changed:
+        erase_contexts(connection, {one.email_id for one in changed})
+    return changed
 
 
 def _apply(

@@ -93,10 +93,9 @@ def _http_error(error: HTTPException) -> Response:
 
 def _ledger_unavailable(error: LedgerUnavailable) -> Response:
     log.error("request=%s %s status=503 reason=%s", request.method, request.endpoint, error)
-    answer = refusal(
-        "Try again in a moment",
-        "We cannot store anything at the moment, and nothing was stored. Please try again.",
-        status=503,
-    )
+    text = "We cannot store anything at the moment, and nothing was stored. Please try again."
+    if error.maybe_stored:
+        text = "We could not find out whether that was stored. Please try again."
+    answer = refusal("Try again in a moment", text, status=503)
     answer.headers["Retry-After"] = "5"
     return answer

@@ -1,9 +1,14 @@
 """An application that dispatches, in a process of its own, and writes down what it was told.
 
 Each line of FOLDER/told is ``began seconds id recipient``, or ``began seconds refused recipient``
-where dispatch raised: the caller then knows that nothing was accepted.
-Usage: ``client load NAME NUMBER PER_SECOND [LANE]``, ``client steps NAME=POLICY=LANE ...``, or
-``client bulk NAME NUMBER``, which tells nothing of each email.
+where dispatch raised: the caller then knows that nothing was accepted. (``unknown``: that nobody
+knows, because the commit was cut off.) Usage, each CASE being ``NAME=POLICY=LANE``:
+
+- ``client load NAME NUMBER PER_SECOND [ARGUMENT=VALUE ...]``: arguments of dispatch, ``send_in``
+  and ``expires_in`` in seconds; of values such as ``resend|hold`` one after the other
+- ``client send CASE ...``: at once; the sender is named like the recipient
+- ``client steps CASE ...``: each in a child that may die on the way
+- ``client bulk NAME NUMBER``: in the lane bulk, telling nothing of each
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mailer import Attachment, create_app, dispatch, dispatch_many
@@ -24,13 +30,26 @@ LARGE = 6_000_000
 """Bytes that do not fit into the buffers of a loopback connection."""
 
 
-def load(app: Any, name: str, number: int, per_second: float, lane: str = "default") -> None:
-    """Dispatch so many emails, at most so fast."""
+def load(app: Any, name: str, number: int, per_second: float, arguments: dict[str, str]) -> None:
+    """Dispatch so many emails, at most so fast, or until FOLDER/NAME.enough is there."""
     due = time.monotonic()
     for position in range(number):
-        _dispatch(app, f"{name}-{position}@example.com", lane=lane)
+        if (folder() / f"{name}.enough").exists():
+            return
+        values = {key: words.split("|") for key, words in arguments.items()}
+        given = {key: words[position % len(words)] for key, words in values.items()}
+        _dispatch(app, f"{name}-{position}@example.com", **_timed(given))
         due += 1 / per_second
         time.sleep(max(0, due - time.monotonic()))
+
+
+def _timed(arguments: dict[str, str]) -> dict[str, Any]:
+    """Return arguments of dispatch: what was in seconds from now is an instant."""
+    given: dict[str, Any] = dict(arguments)
+    for words, argument in (("send_in", "send_at"), ("expires_in", "expires_at")):
+        if words in given:
+            given[argument] = datetime.now(UTC) + timedelta(seconds=float(given.pop(words)))
+    return given
 
 
 def bulk(app: Any, name: str, number: int) -> None:
@@ -42,6 +61,21 @@ def bulk(app: Any, name: str, number: int) -> None:
     with app.app_context():
         for first in range(0, number, 1000):
             dispatch_many(emails[first : first + 1000])
+
+
+def send(app: Any, cases: list[str]) -> None:
+    """Dispatch one email for each case, at once; its sender is named like its recipient."""
+    large = [Attachment(filename="large.bin", data=bytes(LARGE))]
+    for case in cases:
+        name, policy, lane = case.split("=")
+        _dispatch(
+            app,
+            f"{name}@example.com",
+            sender=f"{name}@acme.example",
+            on_unknown=policy,
+            lane=lane,
+            attachments=large if name.startswith("body") else [],
+        )
 
 
 def steps(app: Any, cases: list[str]) -> None:
@@ -65,8 +99,8 @@ def _dispatch(app: Any, recipient: str, **arguments: Any) -> None:
         with app.app_context():
             email = dispatch(to=recipient, subject="A fault", text="Hello", **arguments)
         told = email.id
-    except LedgerUnavailable:
-        told = "refused"
+    except LedgerUnavailable as error:
+        told = "unknown" if error.maybe_stored else "refused"
     line = f"{began:.6f} {time.monotonic() - clock:.6f} {told} {recipient}\n"
     with (folder() / "told").open("ab", buffering=0) as file:
         file.write(line.encode())
@@ -101,9 +135,12 @@ def _deadly(app: Any, recipient: str) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "load":
-        load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:])
-    elif sys.argv[1] == "bulk":
-        bulk(create_app(), sys.argv[2], int(sys.argv[3]))
+    what, *words = sys.argv[1:]
+    if what == "load":
+        name, number, per_second, *given = words
+        arguments = dict(argument.split("=", 1) for argument in given)
+        load(create_app(), name, int(number), float(per_second), arguments)
+    elif what == "bulk":
+        bulk(create_app(), words[0], int(words[1]))
     else:
-        steps(create_app(), sys.argv[2:])
+        {"send": send, "steps": steps}[what](create_app(), words)

@@ -39,8 +39,12 @@ class Told(NamedTuple):
     began_at: float
     seconds: float
     email_id: str
-    """``refused`` when dispatch raised."""
+    """``refused`` when dispatch raised, ``unknown`` when it said that nobody knows."""
     recipient: str
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.email_id not in {"refused", "unknown"}
 
 
 class Worker:

@@ -101,7 +101,7 @@ def test_resets_do_not_wait_for_a_newsletter(
         with stand.client("bulk", "news", number):
             pass
         wait_until(lambda: len(arrivals(stand.folder, "news")) > 50, 30, stand.words)
-        with stand.client("load", "reset", 20, 1000, "critical"):
+        with stand.client("load", "reset", 20, 1000, "lane=critical"):
             pass
         still_waiting = number - len(arrivals(stand.folder, "news"))
         wait_until(lambda: len(arrivals(stand.folder, "reset")) == 20, 30, stand.words)

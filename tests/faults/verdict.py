@@ -81,7 +81,7 @@ def judge(
             copies[recipient].append((at, email_id))
     told = stand.told(name)
     rows = {row.recipient: row for row in stand.deliveries(name)}
-    promised = {one.recipient: one.email_id for one in told if one.email_id != "refused"}
+    promised = {one.recipient: one.email_id for one in told if one.is_accepted}
     # Each recipient gets one email, so that recipients can be compared; ids and Message-IDs too.
     for recipient, row in rows.items():
         assert promised.get(recipient, row.email_id) == row.email_id

@@ -17,6 +17,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from werkzeug.test import TestResponse
 
 from mailer import notifications, signals, state, users
+from mailer.errors import LedgerUnavailable
 from mailer.models import Delivery, Email, User
 
 EMAIL = "anna@example.com"
@@ -470,6 +471,21 @@ def test_a_ledger_that_is_locked_answers_503_and_stores_nothing_by_halves(
     assert response.headers["Retry-After"] == "5"
     assert rows(User) == []
     assert sign_up(client).status_code == 202
+
+
+def test_a_commit_that_was_cut_off_is_not_answered_as_if_nothing_was_stored(
+    app: Flask, client: FlaskClient
+) -> None:
+    def fail(sender: Flask, **_: object) -> None:
+        lost = LedgerUnavailable("the connection was lost during the commit")
+        lost.maybe_stored = True
+        raise lost
+
+    with signals.user_signed_up.connected_to(fail, sender=app):
+        response = sign_up(client)
+    assert response.status_code == 503
+    assert "could not find out" in (response.json or {})["error"]
+    assert "nothing was stored" not in response.text
 
 
 def test_a_bug_is_answered_without_its_details(app: Flask, client: FlaskClient) -> None:
