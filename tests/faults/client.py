@@ -2,7 +2,8 @@
 
 Each line of FOLDER/told is ``began seconds id recipient``, or ``began seconds refused recipient``
 where dispatch raised: the caller then knows that nothing was accepted.
-Usage: ``client load NAME NUMBER PER_SECOND`` or ``client steps NAME=POLICY=LANE ...``.
+Usage: ``client load NAME NUMBER PER_SECOND``, ``client steps NAME=POLICY=LANE ...``, or
+``client send NAME=POLICY=LANE ...``.
 """
 
 from __future__ import annotations
@@ -45,6 +46,21 @@ def steps(app: Any, cases: list[str]) -> None:
             _dispatch(app, recipient, on_unknown=policy, lane=lane, attachments=attached)
             os._exit(0)
         os.waitpid(child, 0)
+
+
+def send(app: Any, cases: list[str]) -> None:
+    """Dispatch one email for each case, at once; its sender is named like its recipient."""
+    large = [Attachment(filename="large.bin", data=bytes(LARGE))]
+    for case in cases:
+        name, policy, lane = case.split("=")
+        _dispatch(
+            app,
+            f"{name}@example.com",
+            sender=f"{name}@acme.example",
+            on_unknown=policy,
+            lane=lane,
+            attachments=large if name.startswith("body") else [],
+        )
 
 
 def _dispatch(app: Any, recipient: str, **arguments: Any) -> None:
@@ -91,5 +107,7 @@ def _deadly(app: Any, recipient: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "load":
         load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+    elif sys.argv[1] == "send":
+        send(create_app(), sys.argv[2:])
     else:
         steps(create_app(), sys.argv[2:])

@@ -96,8 +96,11 @@ class Stand:
         workers: int = 1,
         concurrency: int = 1,
         delay: float = 0,
+        server: str = "tests.faults.oracle",
     ) -> None:
+        """``server`` is the module that runs as the oracle."""
         self.folder = folder
+        self._server = server
         self._settings = dict(settings)
         self._app = app
         self._number = workers
@@ -114,7 +117,9 @@ class Stand:
             self.database = Database(database_url(self._settings["MAILER_DATABASE_URL"]))
             ends.callback(self.database.close)
             self.database.upgrade()
-            self.oracle = ends.enter_context(oracle(self.folder, delay=self._delay))
+            self.oracle = ends.enter_context(
+                oracle(self.folder, delay=self._delay, module=self._server)
+            )
             self._settings |= {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": self.oracle.port}
             self.environ = {**environment(self._settings), FOLDER: str(self.folder)}
             ends.enter_context(self._beat())
