@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from .misbehaving import talks
 from .stand import Stand
@@ -18,12 +19,17 @@ TIMEOUTS = {
 }
 BUSY_SECONDS = 1.0
 """How much later than it should a busy machine does something."""
-BUDGET = (
-    TIMEOUTS["MAIL_CONNECT_TIMEOUT_SECONDS"]
-    + 3 * TIMEOUTS["MAIL_TIMEOUT_SECONDS"]
-    + TIMEOUTS["MAIL_FINAL_TIMEOUT_SECONDS"]
-)
-"""Seconds that one email may take at worst."""
+
+
+def budget(settings: Mapping[str, float]) -> float:
+    """Return the seconds that one email may take at worst."""
+    connect, command, final = (
+        settings[f"MAIL_{name}TIMEOUT_SECONDS"] for name in ("CONNECT_", "", "FINAL_")
+    )
+    return connect + 3 * command + final
+
+
+BUDGET = budget(TIMEOUTS)
 
 
 def check_that_no_worker_is_held(stand: Stand) -> None:

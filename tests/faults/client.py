@@ -2,7 +2,7 @@
 
 Each line of FOLDER/told is ``began seconds id recipient``, or ``began seconds refused recipient``
 where dispatch raised: the caller then knows that nothing was accepted.
-Usage: ``client load NAME NUMBER PER_SECOND``, ``client steps NAME=POLICY=LANE ...``, or
+Usage: ``client load NAME NUMBER PER_SECOND [POLICY]``, ``client steps NAME=POLICY=LANE ...``, or
 ``client send NAME=POLICY=LANE ...``.
 """
 
@@ -24,11 +24,11 @@ LARGE = 6_000_000
 """Bytes that do not fit into the buffers of a loopback connection."""
 
 
-def load(app: Any, name: str, number: int, per_second: float) -> None:
+def load(app: Any, name: str, number: int, per_second: float, policy: str = "resend") -> None:
     """Dispatch so many emails, at most so fast."""
     due = time.monotonic()
     for position in range(number):
-        _dispatch(app, f"{name}-{position}@example.com")
+        _dispatch(app, f"{name}-{position}@example.com", on_unknown=policy)
         due += 1 / per_second
         time.sleep(max(0, due - time.monotonic()))
 
@@ -106,7 +106,7 @@ def _deadly(app: Any, recipient: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "load":
-        load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+        load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:])
     elif sys.argv[1] == "send":
         send(create_app(), sys.argv[2:])
     else:

@@ -57,8 +57,9 @@ def happened(folder: Path, name: str) -> list[Talk]:
 
 
 class _Server:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, delay: float) -> None:
         self.folder = folder
+        self.delay = delay
         self.lock = threading.Lock()
         self.struck: set[str] = set()
         self.modes: deque[str] = deque()
@@ -209,6 +210,7 @@ class _Conversation:
         self.did = f"dot_{how}" if how else self.did
         if how == "lost":
             raise Left
+        time.sleep(self.server.delay)
         # Refused, it is not accepted; whatever else goes wrong then, it is.
         if how not in {"4xx", "5xx", "421"}:
             note(self.server.folder, email_id, self.recipient)
@@ -268,4 +270,4 @@ class _Conversation:
 
 
 if __name__ == "__main__":
-    _Server(Path(sys.argv[1])).serve()
+    _Server(Path(sys.argv[1]), float(sys.argv[2])).serve()

@@ -12,7 +12,7 @@ TARPIT_SECONDS = 0.3
 """A pause that a client must bear."""
 DRIP_SECONDS = 0.15
 """Between two bytes: no wait for one byte is ever long, only the whole is."""
-SLOW_SECONDS = 0.8
+SLOW_SECONDS = 1.0
 """What it takes to think about a message when asked to be slow: most of what a client bears."""
 HANG_SECONDS = 60
 

@@ -51,6 +51,7 @@ class Worker:
         self._environ = environ
         self._log = log
         self._ending = threading.Event()
+        self._held_down = threading.Event()
         self.starts = 0
         self._process = self._start()
         self._thread = threading.Thread(target=self._supervise, daemon=True)
@@ -62,7 +63,7 @@ class Worker:
 
     def _supervise(self) -> None:
         while not self._ending.wait(0.05):
-            if self._process.exit_code is not None:
+            if self._process.exit_code is not None and not self._held_down.is_set():
                 self._process = self._start()
 
     @property
@@ -77,6 +78,18 @@ class Worker:
         """Kill it and its children with SIGKILL; return when."""
         self._process.kill()
         return time.time()
+
+    @property
+    def process(self) -> Process:
+        """The present one."""
+        return self._process
+
+    def hold_down(self) -> None:
+        """Once it ends, leave it so until `bring_back`."""
+        self._held_down.set()
+
+    def bring_back(self) -> None:
+        self._held_down.clear()
 
     def stop(self) -> None:
         self._ending.set()

@@ -1,0 +1,196 @@
+"""Workers asked to end under load, one after another and all at once; and some that are cut off."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..worker import wait_until
+from .budget import BUSY_SECONDS, SERVER, budget
+from .stand import Stand, Worker
+from .verdict import Fault, Verdict, judge
+
+SETTINGS = {
+    "MAIL_CONNECT_TIMEOUT_SECONDS": 0.5,
+    "MAIL_TIMEOUT_SECONDS": 0.5,
+    "MAIL_FINAL_TIMEOUT_SECONDS": 2,
+    "MAILER_DRAIN_SECONDS": 3,
+    "MAILER_TASK_SECONDS": 7.5,
+    "MAILER_LEASE_SECONDS": 8,
+    "MAILER_BATCH": 20,
+}
+CONCURRENCY = 2
+ENDS_WITHIN = budget(SETTINGS) + 3 + BUSY_SECONDS
+"""The email in hand, and what Celery takes to end when it has nothing to do: 3 seconds."""
+ANNOUNCED_AHEAD = 2
+"""A child may end the email in hand, and the one whose commands travelled with that."""
+
+
+def test_a_worker_that_is_asked_to_end_doubles_nothing_and_leaves_nothing_to_a_lease(
+    setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
+) -> None:
+    kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
+    with _stand({**setup, **SETTINGS}, tmp_path) as stand:
+        for words, verdict in (
+            ("TERM and INT, one after another", _roll(stand, long)),
+            ("TERM, all at once", _end_all(stand, long)),
+            ("TERM, while the server is slow", _end_while_slow(stand)),
+        ):
+            publish("shutdown", words, kind, verdict)
+            assert not verdict.lost, words
+            assert not verdict.failed, words
+            assert verdict.once == verdict.accepted, words
+        assert not stand.crashes(), "a claim was left to its lease"
+
+
+def test_a_worker_that_is_cut_off_doubles_at_most_what_it_had_in_hand(
+    setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
+) -> None:
+    kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
+    with _stand({**setup, **SETTINGS}, tmp_path) as stand:
+        for words, cut_off in (
+            ("QUIT", _quit),
+            ("TERM to its children too", _end_the_group),
+            ("kill -9 of a child", _kill_a_child),
+        ):
+            for policy in ("resend", "hold"):
+                name = f"{cut_off.__name__}-{policy}"
+                with stand.client("load", name, 1000 if long else 200, 100, policy):
+                    wait_until(lambda: _accepted(stand, name) > 20, 30, stand.words)
+                    faults = [Fault(cut_off(stand)) for _ in range(5 if long else 1)]
+                stand.wait_until_over(name, seconds=180 if long else 60)
+                verdict = judge(stand, faults, name)
+                publish("shutdown", f"{words}, {policy}", kind, verdict)
+                assert not verdict.lost, name
+                assert not verdict.failed, name
+                assert not verdict.unexplained, name
+                assert verdict.doubled <= verdict.in_hand, name
+                assert policy == "resend" or not verdict.doubled, name
+                assert policy == "hold" or not verdict.unknown, name
+
+
+def _stand(settings: dict[str, Any], folder: Path) -> Stand:
+    # The oracle thinks, so that there is always something in hand.
+    return Stand(
+        settings,
+        folder / "stand",
+        workers=2,
+        concurrency=CONCURRENCY,
+        delay=0.05,
+        server=SERVER,
+    )
+
+
+def _roll(stand: Stand, long: bool) -> Verdict:
+    """Replace one worker after another while emails come in."""
+    recovery = []
+    with stand.client("load", "roll", 2000 if long else 400, 25):
+        wait_until(lambda: _accepted(stand, "roll") > 20, 30, stand.words)
+        for number in range(10 if long else 2):
+            worker = stand.workers[number % 2]
+            at = time.time()
+            _end(worker, signal.SIGTERM if number % 2 else signal.SIGINT)
+            wait_until(worker.ready, 30, stand.words)
+            recovery.append(_resumed(stand, "roll", at))
+    stand.wait_until_over("roll", seconds=180)
+    verdict = judge(stand, [], "roll")
+    verdict.recovery = recovery
+    return verdict
+
+
+def _end_all(stand: Stand, long: bool) -> Verdict:
+    number = 2000 if long else 300
+    with stand.client("load", "all", number, 200):
+        wait_until(lambda: _accepted(stand, "all") > 20, 30, stand.words)
+    at = time.time()
+    processes = [worker.process for worker in stand.workers]
+    for worker in stand.workers:
+        worker.hold_down()
+    for process in processes:
+        process.signal(signal.SIGTERM)
+    for process in processes:
+        wait_until(lambda: process.exit_code is not None, ENDS_WITHIN, stand.words)  # noqa: B023
+    states = {row.status for row in stand.deliveries("all")}
+    assert states == {"sent", "queued"}, "at once means before the worker has ended"
+    begun = [when for when, _, to in stand.oracle.accepted() if when > at]
+    assert len(begun) <= len(processes) * CONCURRENCY * ANNOUNCED_AHEAD
+    ended_at = time.time()
+    for worker in stand.workers:
+        worker.bring_back()
+    stand.wait_until_over("all", seconds=180)
+    verdict = judge(stand, [], "all")
+    verdict.recovery = [_resumed(stand, "all", ended_at)]
+    return verdict
+
+
+def _end_while_slow(stand: Stand) -> Verdict:
+    name = "dot_slow_always-"
+    with stand.client("send", *(f"{name}{number}=resend=default" for number in range(12))):
+        wait_until(lambda: _accepted(stand, name) >= 1, 30, stand.words)
+        _end(stand.workers[0], signal.SIGTERM)
+    stand.wait_until_over(name, seconds=60)
+    return judge(stand, [], name)
+
+
+def _end(worker: Worker, number: int) -> float:
+    """Ask a worker to end, and return when it has; its supervisor brings it back."""
+    process = worker.process
+    process.signal(number)
+    wait_until(lambda: process.exit_code is not None, ENDS_WITHIN, lambda: worker.output[-2000:])
+    return time.time()
+
+
+def _quit(stand: Stand) -> float:
+    wait_until(stand.workers[0].ready, 30, stand.words)
+    return _end(stand.workers[0], signal.SIGQUIT)
+
+
+def _end_the_group(stand: Stand) -> float:
+    """As systemd does unless it is told not to: TERM for every process of the service."""
+    worker = stand.workers[1]
+    wait_until(worker.ready, 30, stand.words)
+    process = worker.process
+    os.killpg(process.pid, signal.SIGTERM)
+    wait_until(lambda: process.exit_code is not None, ENDS_WITHIN, stand.words)
+    return time.time()
+
+
+def _kill_a_child(stand: Stand) -> float:
+    """Return when it was killed, once another takes its place and works."""
+    worker = stand.workers[0]
+    wait_until(worker.ready, 30, stand.words)
+    main, starts = worker.process.pid, worker.starts
+    before = _children(main)
+    known = _names(worker)
+    os.kill(min(before), signal.SIGKILL)
+    at = time.time()
+    wait_until(lambda: len(_children(main) - {min(before)}) == CONCURRENCY, 20, stand.words)
+    wait_until(lambda: _names(worker) - known, 20, stand.words)
+    assert worker.starts == starts, "the worker itself has ended"
+    return at
+
+
+def _children(pid: int) -> set[int]:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return set(map(int, found.stdout.split()))
+
+
+def _names(worker: Worker) -> set[str]:
+    """Return the names of the children that have done a task."""
+    return set(re.findall(r"(ForkPoolWorker-\d+)\] Task \S+ succeeded", worker.output))
+
+
+def _accepted(stand: Stand, name: str) -> int:
+    return sum(to.startswith(name) for _, _, to in stand.oracle.accepted())
+
+
+def _resumed(stand: Stand, name: str, at: float) -> float:
+    """Return seconds from ``at`` until the oracle had the next email."""
+    times = [when for when, _, to in stand.oracle.accepted() if to.startswith(name) and when > at]
+    return min(times) - at
