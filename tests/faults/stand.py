@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -91,9 +92,13 @@ class Worker:
     def bring_back(self) -> None:
         self._held_down.clear()
 
-    def stop(self) -> None:
+    def ask_to_end(self) -> None:
         self._ending.set()
         self._thread.join()
+        self._process.signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        self.ask_to_end()
         self._process.stop()
 
 
@@ -148,6 +153,8 @@ class Stand:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for worker in self.workers:
+            worker.ask_to_end()  # all at once: each takes Celery some seconds
         self._ends.close()
 
     @contextmanager

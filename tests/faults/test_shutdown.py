@@ -7,11 +7,13 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..worker import wait_until
+import pytest
+
+from ..worker import Process, wait_until
 from .budget import BUSY_SECONDS, SERVER, budget
 from .stand import Stand, Worker
 from .verdict import Fault, Verdict, judge
@@ -25,6 +27,8 @@ SETTINGS = {
     "MAILER_LEASE_SECONDS": 8,
     "MAILER_BATCH": 20,
 }
+THINKS_SECONDS = 0.05
+"""The oracle does so about each message: there is always something in hand."""
 CONCURRENCY = 2
 ENDS_WITHIN = budget(SETTINGS) + 3 + BUSY_SECONDS
 """The email in hand, and what Celery takes to end when it has nothing to do: 3 seconds."""
@@ -37,11 +41,13 @@ def test_a_worker_that_is_asked_to_end_doubles_nothing_and_leaves_nothing_to_a_l
 ) -> None:
     kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
     with _stand({**setup, **SETTINGS}, tmp_path) as stand:
-        for words, verdict in (
-            ("TERM and INT, one after another", _roll(stand, long)),
-            ("TERM, all at once", _end_all(stand, long)),
-            ("TERM, while the server is slow", _end_while_slow(stand)),
-        ):
+        verdicts = {
+            "TERM and INT, one after another": _roll(stand, long),
+            "TERM, all at once": _end_all(stand, long),
+        }
+        if long or kind == "sqlite":
+            verdicts["TERM, while the server is slow"] = _end_while_slow(stand)
+        for words, verdict in verdicts.items():
             publish("shutdown", words, kind, verdict)
             assert not verdict.lost, words
             assert not verdict.failed, words
@@ -53,36 +59,47 @@ def test_a_worker_that_is_cut_off_doubles_at_most_what_it_had_in_hand(
     setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
 ) -> None:
     kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
+    if not long and kind == "postgresql":
+        pytest.skip("on one database in the short form")
+    number, rate = (2000, 30) if long else (150, 15)
     with _stand({**setup, **SETTINGS}, tmp_path) as stand:
-        for words, cut_off in (
-            ("QUIT", _quit),
-            ("TERM to its children too", _end_the_group),
-            ("kill -9 of a child", _kill_a_child),
+        with (
+            stand.client("load", "resend", number, rate, "resend"),
+            stand.client("load", "hold", number, rate, "hold"),
         ):
-            for policy in ("resend", "hold"):
-                name = f"{cut_off.__name__}-{policy}"
-                with stand.client("load", name, 1000 if long else 200, 100, policy):
-                    wait_until(lambda: _accepted(stand, name) > 20, 30, stand.words)
-                    faults = [Fault(cut_off(stand)) for _ in range(5 if long else 1)]
-                stand.wait_until_over(name, seconds=180 if long else 60)
-                verdict = judge(stand, faults, name)
-                publish("shutdown", f"{words}, {policy}", kind, verdict)
-                assert not verdict.lost, name
-                assert not verdict.failed, name
-                assert not verdict.unexplained, name
-                assert verdict.doubled <= verdict.in_hand, name
-                assert policy == "resend" or not verdict.doubled, name
-                assert policy == "hold" or not verdict.unknown, name
+            wait_until(lambda: _accepted(stand, "") > 20, 30, stand.words)
+            faults = [
+                Fault(cut_off(stand))
+                for _ in range(3 if long else 1)
+                for cut_off in (_quit, _end_the_group, _kill_a_child)
+            ]
+        stand.wait_until_over(seconds=180 if long else 60)
+        for policy in ("resend", "hold"):
+            verdict = judge(stand, faults, policy)
+            crashes = stand.crashes(policy)
+            verdict.recovery = [
+                # From the claim that was cut off, which is a little before it.
+                (one.updated_at - one.ended_at).total_seconds() + SETTINGS["MAILER_LEASE_SECONDS"]
+                for one in crashes
+            ]
+            words = f"QUIT, TERM to children too, kill -9 of a child; `{policy}`"
+            publish("shutdown", words, kind, verdict)
+            assert not verdict.lost, policy
+            assert not verdict.failed, policy
+            assert not verdict.unexplained, policy
+            assert verdict.doubled <= verdict.in_hand, policy
+            assert policy == "resend" or not verdict.doubled
+            assert policy == "hold" or not verdict.unknown
+        assert stand.crashes(), "nothing was in hand"
 
 
 def _stand(settings: dict[str, Any], folder: Path) -> Stand:
-    # The oracle thinks, so that there is always something in hand.
     return Stand(
         settings,
         folder / "stand",
         workers=2,
         concurrency=CONCURRENCY,
-        delay=0.05,
+        delay=THINKS_SECONDS,
         server=SERVER,
     )
 
@@ -90,12 +107,12 @@ def _stand(settings: dict[str, Any], folder: Path) -> Stand:
 def _roll(stand: Stand, long: bool) -> Verdict:
     """Replace one worker after another while emails come in."""
     recovery = []
-    with stand.client("load", "roll", 2000 if long else 400, 25):
+    with stand.client("load", "roll", 2000 if long else 300, 25):
         wait_until(lambda: _accepted(stand, "roll") > 20, 30, stand.words)
         for number in range(10 if long else 2):
             worker = stand.workers[number % 2]
             at = time.time()
-            _end(worker, signal.SIGTERM if number % 2 else signal.SIGINT)
+            _end([worker], signal.SIGTERM if number % 2 else signal.SIGINT)
             wait_until(worker.ready, 30, stand.words)
             recovery.append(_resumed(stand, "roll", at))
     stand.wait_until_over("roll", seconds=180)
@@ -105,22 +122,16 @@ def _roll(stand: Stand, long: bool) -> Verdict:
 
 
 def _end_all(stand: Stand, long: bool) -> Verdict:
-    number = 2000 if long else 300
-    with stand.client("load", "all", number, 200):
+    with stand.client("load", "all", 2000 if long else 300, 200):
         wait_until(lambda: _accepted(stand, "all") > 20, 30, stand.words)
-    at = time.time()
-    processes = [worker.process for worker in stand.workers]
     for worker in stand.workers:
         worker.hold_down()
-    for process in processes:
-        process.signal(signal.SIGTERM)
-    for process in processes:
-        wait_until(lambda: process.exit_code is not None, ENDS_WITHIN, stand.words)  # noqa: B023
+    at = time.time()
+    ended_at = _end(stand.workers, signal.SIGTERM)
     states = {row.status for row in stand.deliveries("all")}
     assert states == {"sent", "queued"}, "at once means before the worker has ended"
-    begun = [when for when, _, to in stand.oracle.accepted() if when > at]
-    assert len(begun) <= len(processes) * CONCURRENCY * ANNOUNCED_AHEAD
-    ended_at = time.time()
+    begun = [when for when, _, _ in stand.oracle.accepted() if when > at]
+    assert len(begun) <= len(stand.workers) * CONCURRENCY * ANNOUNCED_AHEAD
     for worker in stand.workers:
         worker.bring_back()
     stand.wait_until_over("all", seconds=180)
@@ -131,24 +142,34 @@ def _end_all(stand: Stand, long: bool) -> Verdict:
 
 def _end_while_slow(stand: Stand) -> Verdict:
     name = "dot_slow_always-"
-    with stand.client("send", *(f"{name}{number}=resend=default" for number in range(12))):
+    wait_until(lambda: all(worker.ready() for worker in stand.workers), 30, stand.words)
+    with stand.client("send", *(f"{name}{number}=resend=default" for number in range(4))):
         wait_until(lambda: _accepted(stand, name) >= 1, 30, stand.words)
-        _end(stand.workers[0], signal.SIGTERM)
+        _end(stand.workers, signal.SIGTERM)
     stand.wait_until_over(name, seconds=60)
     return judge(stand, [], name)
 
 
-def _end(worker: Worker, number: int) -> float:
-    """Ask a worker to end, and return when it has; its supervisor brings it back."""
-    process = worker.process
-    process.signal(number)
-    wait_until(lambda: process.exit_code is not None, ENDS_WITHIN, lambda: worker.output[-2000:])
+def _end(workers: Sequence[Worker], number: int) -> float:
+    """Ask workers to end, and return when they have; their supervisor brings them back."""
+    processes = [worker.process for worker in workers]
+    for process in processes:
+        process.signal(number)
+    _wait_for_the_end(processes)
     return time.time()
+
+
+def _wait_for_the_end(processes: Sequence[Process]) -> None:
+    wait_until(
+        lambda: all(process.exit_code is not None for process in processes),
+        ENDS_WITHIN,
+        lambda: [process.output[-2000:] for process in processes],
+    )
 
 
 def _quit(stand: Stand) -> float:
     wait_until(stand.workers[0].ready, 30, stand.words)
-    return _end(stand.workers[0], signal.SIGQUIT)
+    return _end(stand.workers[:1], signal.SIGQUIT)
 
 
 def _end_the_group(stand: Stand) -> float:
@@ -157,7 +178,7 @@ def _end_the_group(stand: Stand) -> float:
     wait_until(worker.ready, 30, stand.words)
     process = worker.process
     os.killpg(process.pid, signal.SIGTERM)
-    wait_until(lambda: process.exit_code is not None, ENDS_WITHIN, stand.words)
+    _wait_for_the_end([process])
     return time.time()
 
 
@@ -169,7 +190,8 @@ def _kill_a_child(stand: Stand) -> float:
     before = _children(main)
     known = _names(worker)
     os.kill(min(before), signal.SIGKILL)
-    at = time.time()
+    # What the oracle thinks about now it will still accept.
+    at = time.time() + 2 * THINKS_SECONDS
     wait_until(lambda: len(_children(main) - {min(before)}) == CONCURRENCY, 20, stand.words)
     wait_until(lambda: _names(worker) - known, 20, stand.words)
     assert worker.starts == starts, "the worker itself has ended"
