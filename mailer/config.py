@@ -19,7 +19,7 @@ from limits import parse as parse_rate
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from . import addresses
+from . import addresses, dsn
 from .errors import SettingError
 
 PREFIX = "FLASK_"
@@ -190,6 +190,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAIL_TIMEOUT_SECONDS", seconds(0.1, 600), 30, "for the reply to each command"),
     Setting("MAIL_FINAL_TIMEOUT_SECONDS", seconds(0.1, 1200), 120, "for the reply after the final dot"),
     # The dispatcher
+    Setting("MAILER_TRANSPORTS", dsn.parse, None,
+            "servers by name, with limits and rules: docs/transports.md (default: the one of MAIL_*)", secret=True),
     Setting("MAILER_DATABASE_URL", database_url, "sqlite:///mailer.sqlite3",
             "the ledger: SQLite (relative to the instance folder) or PostgreSQL", secret=True),
     Setting("MAILER_SQLITE_SYNCHRONOUS", choice("FULL", "NORMAL"), "FULL",
@@ -272,10 +274,27 @@ def celery_settings(given: Any) -> dict[str, Any]:
 
 def message_budget(config: Mapping[str, Any]) -> float:
     """Seconds that one email may take at worst, from connecting to the last reply."""
-    connect, command, final = (
-        config[f"MAIL_{name}TIMEOUT_SECONDS"] for name in ("CONNECT_", "", "FINAL_")
+    servers = [one.server(config) for one in transports(config)]
+    return max(one.connect_timeout + 3 * one.timeout + one.final_timeout for one in servers)
+
+
+def transports(config: Mapping[str, Any]) -> tuple[dsn.Dsn, ...]:
+    """Return the transports in their order: those of MAILER_TRANSPORTS, or the one of MAIL_*."""
+    named: tuple[dsn.Dsn, ...] | None = config["MAILER_TRANSPORTS"]
+    return named or (
+        dsn.Dsn(
+            name="default",
+            security="tls"
+            if config["MAIL_USE_SSL"]
+            else "starttls"
+            if config["MAIL_USE_TLS"]
+            else "none",
+            host=config["MAIL_SERVER"],
+            port=config["MAIL_PORT"],
+            username=config["MAIL_USERNAME"],
+            password=config["MAIL_PASSWORD"],
+        ),
     )
-    return float(connect + 3 * command + final)
 
 
 def _flask_parsed(raw: str) -> Any:
@@ -302,7 +321,10 @@ def _check_relations(config: Mapping[str, Any]) -> None:
     if not isinstance(visibility, (int, float)):
         raise SettingError(f"CELERY: visibility_timeout: expected seconds, got {visibility!r}")
     chain = (
-        ("the time one email may take (MAIL_*TIMEOUT_SECONDS)", message_budget(config)),
+        (
+            "the time one email may take (timeouts of MAIL_* and MAILER_TRANSPORTS)",
+            message_budget(config),
+        ),
         ("MAILER_TASK_SECONDS", config["MAILER_TASK_SECONDS"]),
         ("MAILER_LEASE_SECONDS", config["MAILER_LEASE_SECONDS"]),
         ("Celery's visibility_timeout", visibility),

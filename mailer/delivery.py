@@ -8,6 +8,10 @@ from . import shutdown
 from .models import LANES
 from .sending import Sending
 from .state import State
+from .turn import Turn
+
+LOOK_AGAIN_SECONDS = 5.0
+"""However long a transport is expected to be away, somebody may change that."""
 
 
 def drain(state: State, lane: str) -> int:
@@ -15,44 +19,56 @@ def drain(state: State, lane: str) -> int:
 
     A full batch rings for the next worker before it sends, so workers join in one by one while
     there is more than one can do. A more urgent lane with due mail ends the drain early; the lane
-    is rung again, and Celery fetches the more urgent one first.
+    is rung again, and Celery fetches the more urgent one first. So do the limits of the transports:
+    nothing waits here until there is room again, a worker is rung for then.
     """
     config = state.config
     ends = time.monotonic() + config["MAILER_DRAIN_SECONDS"]
     claimed = 0
     answered = False
-    while not shutdown.announced():
-        # An email is started only if it can end, at its slowest, within the lease.
-        lease_ends = time.monotonic() + config["MAILER_LEASE_SECONDS"] - state.message_budget
-        # After a failure to connect, one email probes the server instead of a whole batch.
-        limit = 1 if state.transport.failing else config["MAILER_BATCH"]
-        batch = state.ledger.claim(lane, limit)
-        if not batch.deliveries:
-            if answered:
+    with Turn(state.traffic, lane, state.ledger.paused_transports) as turn:
+        while not shutdown.announced():
+            # An email is started only if it can end, at its slowest, within the lease.
+            lease_ends = time.monotonic() + config["MAILER_LEASE_SECONDS"] - state.message_budget
+            room = turn.room(config["MAILER_BATCH"])
+            if not room:
+                _come_back(state, lane, turn.wait)
                 return claimed
-            # Whoever commits from here on finds the bell silent and rings anew; what was committed
-            # before, while it rang, the next claim finds.
-            state.doorbell.answer(lane)
-            answered = True
-            continue
-        answered = False
-        claimed += len(batch.deliveries)
-        last = batch.deliveries[-1].email.id
-        if len(batch.deliveries) == config["MAILER_BATCH"]:
-            state.doorbell.pass_on(lane, last)
-        sending = Sending(
-            state,
-            batch,
-            until=min(ends, lease_ends),
-            interrupted=lambda: _is_due_before(state, lane),
-        )
-        sending.run()
-        if sending.used_transport and state.transport.failing:
-            return claimed  # beat rings again; a loop here would only knock at a closed door
-        if time.monotonic() > ends or shutdown.announced() or _is_due_before(state, lane):
-            state.doorbell.pass_on(lane, last)
-            return claimed
+            batch = state.ledger.claim(lane, room)
+            if not batch.deliveries:
+                if answered:
+                    return claimed
+                # Whoever commits from here on finds the bell silent and rings anew; what was
+                # committed before, while it rang, the next claim finds.
+                state.doorbell.answer(lane)
+                answered = True
+                continue
+            answered = False
+            claimed += len(batch.deliveries)
+            last = batch.deliveries[-1].email.id
+            if len(batch.deliveries) == config["MAILER_BATCH"]:
+                state.doorbell.pass_on(lane, last)
+            Sending(
+                state,
+                batch,
+                turn,
+                until=min(ends, lease_ends),
+                interrupted=lambda: _is_due_before(state, lane),
+            ).run()
+            if time.monotonic() > ends or shutdown.announced() or _is_due_before(state, lane):
+                state.doorbell.pass_on(lane, last)
+                return claimed
     return claimed
+
+
+def _come_back(state: State, lane: str, seconds: float | None) -> None:
+    """Have a worker rung for when there may be room again."""
+    email_id = state.ledger.due().get(lane)
+    if email_id is None:
+        state.doorbell.answer(lane)
+    else:
+        soon = LOOK_AGAIN_SECONDS if seconds is None else min(seconds, LOOK_AGAIN_SECONDS)
+        state.doorbell.ring_later(lane, email_id, soon)
 
 
 def _is_due_before(state: State, lane: str) -> bool:

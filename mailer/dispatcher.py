@@ -163,6 +163,29 @@ def resume(lane: str, *, actor: str) -> bool:
     return resumed
 
 
+def pause_transport(name: str, *, actor: str) -> bool:
+    """Send nothing over a transport: mail takes the next that fits, or waits. False: it was paused
+    already. Raises NotFound."""
+    return _known_transport(name).ledger.pause_transport(name, actor=actor)
+
+
+def resume_transport(name: str, *, actor: str) -> bool:
+    """Use a transport again, and wake the workers. False: it was not paused. Raises NotFound."""
+    state = _known_transport(name)
+    resumed = state.ledger.resume_transport(name, actor=actor)
+    if resumed:
+        for lane, email_id in state.ledger.due().items():
+            state.doorbell.pass_on(lane, email_id)  # a bell may ring until somebody looks again
+    return resumed
+
+
+def _known_transport(name: str) -> State:
+    state = current()
+    if name not in state.traffic.dsns:
+        raise NotFound(f"no transport {name!r}; there are {', '.join(state.traffic.dsns)}")
+    return state
+
+
 def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Email]:
     if session is None:
         with state.database.begin() as connection:

@@ -12,6 +12,7 @@ import logging
 import math
 import threading
 import time
+from typing import Any
 
 import redis
 from celery import Celery
@@ -22,6 +23,8 @@ from redis.retry import Retry
 TASK = "mailer.send_email"
 RINGS_FOR_MS = 10_000
 """A bell that nobody answers is forgotten after so long."""
+LATE_MS = 1_000
+"""How much later than it was told to a worker may come before others ring."""
 PATIENCE_SECONDS = 0.3
 """The most that a broker that does not answer may cost a request, twice."""
 QUIET_SECONDS = 5.0
@@ -79,6 +82,22 @@ class Doorbell:
         self.answer(lane)
         return self.ring(lane, email_id)
 
+    def ring_later(self, lane: str, email_id: str, seconds: float) -> None:
+        """Wake a worker in some seconds; until then the lane's bell rings, so that nobody else
+        does. Of several at once one counts. Raises no failure."""
+        if self._celery.conf.task_always_eager or time.monotonic() < self._quiet_until:
+            return
+        milliseconds = max(1, round(seconds * 1000))
+        try:
+            if self._redis:
+                later = f"{self._bell(lane)}:later"
+                if not self._redis.set(later, email_id, nx=True, px=milliseconds):
+                    return
+                self._redis.set(self._bell(lane), email_id, px=milliseconds + LATE_MS)
+            self._publish(lane, email_id, countdown=seconds)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failed(lane, error)
+
     def answer(self, lane: str) -> None:
         """Silence a lane's bell: whoever commits from now on rings anew. Never raises."""
         if self._celery.conf.task_always_eager or time.monotonic() < self._quiet_until:
@@ -93,7 +112,9 @@ class Doorbell:
         """Drop the connections inherited by a forked child."""
         self._open()
 
-    def _publish(self, lane: str, email_id: str) -> None:
+    def _publish(self, lane: str, email_id: str, *, countdown: float | None = None) -> None:
+        # Of seconds only: what waits for longer than its visibility timeout Redis delivers twice.
+        options: dict[str, Any] = {} if countdown is None else {"countdown": countdown}
         with self._pool().acquire(block=True, timeout=PATIENCE_SECONDS) as producer:
             self._celery.tasks[TASK].apply_async(
                 (email_id,),
@@ -101,6 +122,7 @@ class Doorbell:
                 queue=queue_name(self._namespace, lane),
                 retry=False,
                 time_limit=math.ceil(self._task_seconds),
+                **options,
             )
 
     def _pool(self) -> ProducerPool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -11,13 +12,20 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .circuit import SERIOUS_STAGES
 from .errors import LedgerUnavailable, NotMigrated
 from .ledger.counts import Counts
+from .models import LANES
 from .state import State
 from .watch import missing_after
 
 REDIS_SECONDS = 0.3
 """To connect, and for the answer."""
+
+WARN_SECONDS = 60.0
+"""Between two warnings of one process."""
+
+log = logging.getLogger(__name__)
 
 _UNKNOWN = "not known while the database cannot be asked"
 
@@ -64,19 +72,57 @@ def examine(state: State, *, database_seconds: float) -> Health:
         database=database,
         redis=of_redis,
         scheduler=_scheduler(state, counts),
-        transport=_transport(counts),
+        transport=_transport(state, counts),
         counts=counts,
     )
 
 
-def lanes_without_transport(counts: Counts) -> list[str]:
-    """Return the lanes whose newest deferral tells of the transport rather than of an email. A
-    paused lane does not try, so that it says nothing about the present."""
+def lanes_without_transport(state: State, counts: Counts) -> list[str]:
+    """Return the lanes for which no transport is usable: each that takes their mail is paused or
+    its circuit is not closed. While the circuits are not known here (there is no Redis, or it was
+    emptied), the newest deferral tells. A paused lane has no need of one."""
+    _, known = state.traffic.known()
+    usable = {
+        lane
+        for name, dsn in state.traffic.dsns.items()
+        for lane in dsn.rule.lanes or LANES
+        if not known[name].circuit.trips and name not in counts.paused_transports
+    }
+    deferred = {lane for lane, newest in counts.deferrals.items() if newest.is_of_transport}
     return [
         lane
-        for lane, newest in sorted(counts.deferrals.items())
-        if newest.is_of_transport and lane not in counts.paused
+        for lane in LANES
+        if lane not in counts.paused and (lane not in usable or lane in deferred)
     ]
+
+
+def alerts(state: State) -> list[str]:
+    """Return what somebody has to look at though mail may flow: a login or a certificate that a
+    transport does not get on with, and servers that refuse most of what they are given."""
+    _, known = state.traffic.known()
+    found = [
+        f"transport {name}: {one.circuit.stage}: {one.circuit.code or ''} {one.circuit.words}"
+        for name, one in known.items()
+        if one.circuit.trips and one.circuit.stage in SERIOUS_STAGES
+    ]
+    figures, troubles = state.ledger.figures()
+    for name, one in figures.items():
+        if one.alarming:
+            last = troubles[name]
+            found.append(
+                f"transport {name}: {one.refused} of {one.sent + one.deferred + one.refused} emails"
+                f" refused within 10 minutes, the last with {last.code or ''} {last.words}"
+            )
+    return found
+
+
+def warn(state: State) -> None:
+    """Log the alerts, once in a while in each process however often it is called."""
+    now = time.monotonic()
+    if now - _warned.get(state, -WARN_SECONDS) >= WARN_SECONDS and (found := alerts(state)):
+        _warned[state] = now
+        for words in found:
+            log.warning("%s", words)
 
 
 class _Question(threading.Thread):
@@ -96,6 +142,7 @@ class _Question(threading.Thread):
             self.problem = error
 
 
+_warned: weakref.WeakKeyDictionary[State, float] = weakref.WeakKeyDictionary()
 _asked: weakref.WeakKeyDictionary[State, _Question] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
@@ -147,10 +194,10 @@ def _scheduler(state: State, counts: Counts | None) -> Check:
     return Check("scheduler", False, f"{since}: is beat running, and a worker free?")
 
 
-def _transport(counts: Counts | None) -> Check:
+def _transport(state: State, counts: Counts | None) -> Check:
     if counts is None:
         return Check("transport", False, _UNKNOWN)
-    if lanes := lanes_without_transport(counts):
-        words = "the SMTP server could not be used when last tried"
+    if lanes := lanes_without_transport(state, counts):
+        words = "no SMTP server could be used when last tried"
         return Check("transport", False, f"{words} (lanes: {', '.join(lanes)})")
     return Check("transport", True, "usable as far as is known")

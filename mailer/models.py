@@ -254,18 +254,20 @@ class AuditEntry(Base):
     """None: what it was about is erased."""
 
 
-class LaneSwitch(Base):
-    """Somebody paused or resumed a lane: the newest entry of a lane says which it is."""
+class Switch(Base):
+    """Somebody paused or resumed a lane or a transport: its newest entry says which it is."""
 
-    __tablename__ = "mailer_lane_switches"
+    __tablename__ = "mailer_switches"
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     at: Mapped[datetime] = mapped_column(Instant)
     actor: Mapped[str] = mapped_column(sa.String(100))
-    lane: Mapped[str] = mapped_column(sa.String(40))
+    kind: Mapped[str] = mapped_column(sa.String(10))
+    """``lane`` or ``transport``."""
+    name: Mapped[str] = mapped_column(sa.String(40))
     paused: Mapped[bool]
 
-    __table_args__ = (sa.Index("ix_mailer_lane_switches_newest", "lane", "id"),)
+    __table_args__ = (sa.Index("ix_mailer_switches_newest", "kind", "name", "id"),)
 
 
 class Sweeps(Base):

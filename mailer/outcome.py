@@ -26,10 +26,16 @@ class Kind(enum.StrEnum):
     this email, so no attempt is charged."""
     NOT_STARTED = "not started"
     """Handed back untouched: the lease or the time of the batch ran out."""
+    CAPPED = "capped"
+    """Handed back untouched: so much mail to the recipient's domain is not allowed; for later."""
     UNRENDERABLE = "unrenderable"
     """The template or the message could not be made."""
     UNWANTED = "unwanted"
     """The context loader answered None: the email is no longer wanted."""
+
+
+UNBEGUN = frozenset({Kind.NOT_STARTED, Kind.CAPPED})
+"""Nothing of the email left, and nothing was learned about it: no attempt."""
 
 
 class Outcome(NamedTuple):

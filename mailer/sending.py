@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 from blinker import Signal
@@ -18,10 +20,12 @@ from .errors import LedgerUnavailable, MessageError, RenderError, TemplateError
 from .interchange import Sent
 from .ledger import Batch, Claimed, Settlement
 from .models import Status
-from .outcome import Kind, Outcome
+from .outcome import UNBEGUN, Kind, Outcome
+from .routing import Parcel
 from .smtp import Envelope
 from .state import State
 from .transitions import transition
+from .turn import Turn
 
 SETTLE_SECONDS = 1.0
 """A crash loses what was not settled, so a 250 waits at most about so long for it."""
@@ -36,18 +40,26 @@ class Sending:
     """A batch, and where each of its deliveries is."""
 
     def __init__(
-        self, state: State, batch: Batch, *, until: float, interrupted: Callable[[], bool]
+        self,
+        state: State,
+        batch: Batch,
+        turn: Turn,
+        *,
+        until: float,
+        interrupted: Callable[[], bool],
     ) -> None:
         """No email is started after ``until`` (of the monotonic clock), nor once the worker is
         to end. ``interrupted`` is asked about once a second; True ends the batch as well."""
         self.state = state
-        self.used_transport = False
-        """Whether anything was given to the transport: else it says nothing about the server."""
         self._batch = batch
+        self._turn = turn
         self._until = until
         self._interrupted = interrupted
         self._waiting = deque(batch.deliveries)
+        self._unrecorded = {claimed.delivery_id: claimed for claimed in batch.deliveries}
         self._under_way: deque[Claimed] = deque()
+        self._unavailable: dict[int, Outcome] = {}
+        """By delivery id: the transport that was tried could not be used."""
         self._composed: dict[str, Composed | Outcome] = {}
         """By email id: the recipients of one email share its bytes."""
         self._recipients = Counter(claimed.email.id for claimed in batch.deliveries)
@@ -60,23 +72,73 @@ class Sending:
         """Send the batch. Whatever happens, what was learned is settled, and what was not begun
         goes back at once; only an email whose fate is not known is left to its lease."""
         try:
-            for outcome in self._send():
-                self._record(self._under_way.popleft(), outcome)
-                if outcome.kind is Kind.NOT_STARTED or self.state.transport.failing:
-                    self._over = True  # the rest would only be composed to be told the same
-                elif time.monotonic() - self._settled_at > SETTLE_SECONDS:
-                    self._settle()
-                    self._over = self._over or self._interrupted()
+            if self.state.app.extensions["mail"].suppress:
+                for outcome in _record_only(self._envelopes(self._waiting)):
+                    self._learn(outcome)
+            while self._waiting and not self._over:
+                for name, group in self._by_transport().items():
+                    self._send_over(name, self._admitted(name, group))
         finally:
             self._hand_back()
             self._settle()
 
-    def _send(self) -> Iterator[Outcome]:
-        if self.state.app.extensions["mail"].suppress:
-            return _record_only(self._envelopes())
-        return self.state.transport.send(
-            self._envelopes(), may_start=self._may_start, mark=self._mark
+    def _by_transport(self) -> dict[str, list[Claimed]]:
+        """Take what waits, and say over which transport; what has none is handed back."""
+        groups: dict[str, list[Claimed]] = {}
+        while self._waiting:
+            claimed = self._waiting.popleft()
+            name = self._turn.choose(_parcel(claimed))
+            if name is not None:
+                groups.setdefault(name, []).append(claimed)
+            else:
+                not_started = Outcome(Kind.NOT_STARTED)
+                self._record(claimed, self._unavailable.get(claimed.delivery_id, not_started))
+        return groups
+
+    def _admitted(self, name: str, group: list[Claimed]) -> deque[Claimed]:
+        """Return those for which there is room; the others wait, or find another transport."""
+        turns = {
+            domain: self._turn.admit_to_domain(name, domain, number)
+            for domain, number in Counter(map(_recipient_domain, group)).items()
+        }
+        admitted: deque[Claimed] = deque()
+        for claimed in reversed(group):  # the oldest go first, so the newest wait
+            domain = _recipient_domain(claimed)
+            if delays := turns[domain]:
+                words = f"waits for its turn: so much mail to {domain} is not allowed"
+                self._record(claimed, Outcome(Kind.CAPPED, words=words), delay=delays.pop())
+            else:
+                admitted.appendleft(claimed)
+        room = self._turn.admit(name, len(admitted)) if admitted else 0
+        while len(admitted) > room:
+            self._waiting.appendleft(admitted.pop())
+        return admitted
+
+    def _send_over(self, name: str, group: deque[Claimed]) -> None:
+        """Send over one transport. If it cannot be used, they wait for another one."""
+        transport = self.state.traffic.transports[name]
+        outcomes = transport.send(
+            self._envelopes(group), may_start=self._may_start, mark=self._mark
         )
+        with closing(outcomes):
+            for outcome in outcomes:
+                self._turn.report(name, outcome)
+                if outcome.kind is Kind.UNAVAILABLE:
+                    self._unavailable[self._under_way[0].delivery_id] = outcome
+                    break
+                self._learn(outcome)
+            else:
+                return  # all of them, unless the batch is over
+        self._waiting.extendleft(reversed((*self._under_way, *group)))
+        self._under_way.clear()
+
+    def _learn(self, outcome: Outcome) -> None:
+        self._record(self._under_way.popleft(), outcome)
+        if outcome.kind is Kind.NOT_STARTED:
+            self._over = True
+        elif time.monotonic() - self._settled_at > SETTLE_SECONDS:
+            self._settle()
+            self._over = self._over or self._interrupted()
 
     def _may_start(self) -> bool:
         return time.monotonic() < self._until and not (self._over or shutdown.announced())
@@ -88,16 +150,15 @@ class Sending:
             return True
         return self.state.ledger.mark(self._batch.token, claimed.delivery_id)
 
-    def _envelopes(self) -> Iterator[Envelope]:
+    def _envelopes(self, group: deque[Claimed]) -> Iterator[Envelope]:
         """Compose one email at a time, just when the transport asks for it."""
-        while self._waiting and not self._over:
-            claimed = self._waiting.popleft()
+        while group and not self._over:
+            claimed = group.popleft()
             composed = self._compose(claimed)
             if isinstance(composed, Outcome):
                 self._record(claimed, composed)
                 continue
             self._under_way.append(claimed)
-            self.used_transport = True
             smtputf8 = composed.smtputf8 or not claimed.recipient.isascii()
             yield Envelope(composed.sender, claimed.recipient, composed.message, smtputf8)
 
@@ -109,11 +170,12 @@ class Sending:
 
     def _hand_back(self) -> None:
         # The first under way may have left. What was composed ahead of it has not.
-        for claimed in (*list(self._under_way)[1:], *self._waiting):
+        if self._under_way:
+            del self._unrecorded[self._under_way[0].delivery_id]
+        for claimed in list(self._unrecorded.values()):
             self._record(claimed, Outcome(Kind.NOT_STARTED))
-        self._waiting.clear()
 
-    def _record(self, claimed: Claimed, outcome: Outcome) -> None:
+    def _record(self, claimed: Claimed, outcome: Outcome, *, delay: float | None = None) -> None:
         config = self.state.config
         settlement = transition(
             claimed,
@@ -121,6 +183,9 @@ class Sending:
             base=config["MAILER_BACKOFF_BASE_SECONDS"],
             cap=config["MAILER_BACKOFF_CAP_SECONDS"],
         )
+        if delay is not None:
+            settlement = settlement._replace(delay=delay)
+        del self._unrecorded[claimed.delivery_id]
         self._unsettled.append((claimed, settlement))
         email_id = claimed.email.id
         if settlement.status is Status.SENT and email_dispatched.receivers:
@@ -139,11 +204,25 @@ class Sending:
             _settle_patiently(self.state, self._batch.token, [one for _, one in news])
         self._settled_at = time.monotonic()
         for claimed, settlement in news:
-            if settlement.outcome.kind is not Kind.NOT_STARTED:
+            if settlement.outcome.kind not in UNBEGUN:
                 _announce(self.state, claimed, settlement)
         sent, self._sent = self._sent, []
         for message in sent:
             tell(email_dispatched, self.state, message=message)
+
+
+def _parcel(claimed: Claimed) -> Parcel:
+    ((_, sender),) = claimed.email.addresses["from"]
+    lot = zlib.crc32(f"{claimed.email.id} {claimed.recipient}".encode()) / 2**32
+    return Parcel(claimed.email.lane, _domain(sender), _recipient_domain(claimed), lot)
+
+
+def _recipient_domain(claimed: Claimed) -> str:
+    return _domain(claimed.recipient)
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2].lower()
 
 
 def _settle_patiently(state: State, token: str, settlements: list[Settlement]) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 from celery import Celery
 from flask import Flask, current_app
 
-from .config import message_budget
+from .config import message_budget, transports
 from .db import Database, located
 from .doorbell import Doorbell
 from .errors import MailerError
 from .ledger import Ledger
 from .rendering import Renderer
-from .smtp import Server
+from .shared import Shared
+from .traffic import Traffic
 from .transport import Transport
 
 Loader = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -87,33 +88,28 @@ class State:
         return url if url.startswith(("redis", "unix")) else None
 
     @cached_property
-    def transport(self) -> Transport:
+    def traffic(self) -> Traffic:
         config = self.config
-        return Transport(
-            "default",
-            Server(
-                host=config["MAIL_SERVER"],
-                port=config["MAIL_PORT"],
-                security="tls"
-                if config["MAIL_USE_SSL"]
-                else "starttls"
-                if config["MAIL_USE_TLS"]
-                else "none",
-                username=config["MAIL_USERNAME"],
-                password=config["MAIL_PASSWORD"],
-                local_hostname=config["MAIL_LOCAL_HOSTNAME"],
-                ca_file=config["MAIL_CA_FILE"],
-                connect_timeout=config["MAIL_CONNECT_TIMEOUT_SECONDS"],
-                timeout=config["MAIL_TIMEOUT_SECONDS"],
-                final_timeout=config["MAIL_FINAL_TIMEOUT_SECONDS"],
-            ),
-            max_messages_per_connection=config["MAIL_MAX_EMAILS"],
-            observe=_log_conversation if config["MAIL_DEBUG"] else None,
+        dsns = transports(config)
+        return Traffic(
+            dsns,
+            {
+                one.name: Transport(
+                    one.name,
+                    one.server(config),
+                    max_messages_per_connection=config["MAIL_MAX_EMAILS"],
+                    observe=_log_conversation if config["MAIL_DEBUG"] else None,
+                )
+                for one in dsns
+            },
+            Shared(self.redis_url, namespace=config["MAILER_NAMESPACE"]),
+            email_seconds=self.message_budget,
+            turn_seconds=config["MAILER_DRAIN_SECONDS"] + self.message_budget,
         )
 
     def check(self) -> None:
         """Find out at the start what would fail at the first email. Raises MailerError."""
-        _ = self.transport, self.renderer  # made here: settings are checked, bad templates logged
+        _ = self.traffic, self.renderer  # made here: settings are checked, bad templates logged
         self.database.check_migrated()
 
     @property
@@ -124,13 +120,13 @@ class State:
     def forget(self) -> None:
         """In a forked child: drop what was inherited open. An SMTP connection that two processes
         share loses mail; a database connection that they share loses data."""
-        for name in ("database", "doorbell", "transport"):
+        for name in ("database", "doorbell", "traffic"):
             if part := self.__dict__.get(name):
                 part.forget()
 
     def close(self) -> None:
         """Close every connection that is open."""
-        for name in ("database", "transport"):
+        for name in ("database", "traffic"):
             if part := self.__dict__.pop(name, None):
                 part.close()
         self.__dict__.pop("ledger", None)

@@ -6,7 +6,7 @@ import logging
 
 from celery import shared_task
 
-from . import delivery, watch
+from . import delivery, health, watch
 from .doorbell import TASK
 from .state import current
 
@@ -35,6 +35,7 @@ def sweep() -> None:
     """Give up expired leases, expire what is too late, ring the lanes with due mail."""
     state = current()
     watch.ring_due(state, state.ledger.sweep())
+    health.warn(state)
 
 
 @shared_task(name="mailer.prune")

@@ -51,7 +51,7 @@ def transition(
         case Kind.UNAVAILABLE:
             delay = max(UNAVAILABLE_SECONDS, backoff(1, base=base, cap=cap, random=random))
             charged = False
-        case Kind.NOT_STARTED:
+        case Kind.NOT_STARTED | Kind.CAPPED:
             charged = False
     return Settlement(
         delivery_id=claimed.delivery_id,

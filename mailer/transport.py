@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from time import monotonic
 from typing import NamedTuple
 
@@ -31,9 +31,6 @@ def _always() -> bool:
 
 class Transport:
     """Sends envelopes from any number of threads, each over a connection of its own."""
-
-    failing = False
-    """The server could not be talked to when last tried: try little at first."""
 
     def __init__(
         self,
@@ -64,15 +61,16 @@ class Transport:
         *,
         may_start: Callable[[], bool] = _always,
         mark: Callable[[], bool] = _always,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Yield exactly one outcome for each envelope, in order.
 
         Envelopes are taken one ahead of the outcomes. ``may_start`` is asked right before a
         message leaves; once it says False, that envelope and all that follow are NOT_STARTED.
         ``mark`` is asked once for each message, when nothing but the message is left to send: the
         last moment to note that it may be out. False likewise stops it.
-        Once no connection can be had, all that follow are UNAVAILABLE. What the iterable or
-        ``may_start`` raises comes through, and nothing more is sent.
+        Once no connection can be had, all that follow are UNAVAILABLE; once the login is refused
+        for now, they are NOT_STARTED. What the iterable or ``may_start`` raises comes through, and
+        nothing more is sent.
         """
         run = _Run(self, may_start, mark)
         try:
@@ -188,8 +186,10 @@ class _Run:
             outcome = self._attempt(envelope, following)
         except ConnectFailed as failed:
             self._verdict = failed.outcome
-            self._transport.failing = True
-            return self._verdict
+            if failed.outcome.kind is not Kind.UNAVAILABLE:
+                # It was about this moment: nothing is known about the emails that follow.
+                self._verdict = Outcome(Kind.NOT_STARTED)
+            return failed.outcome
         if outcome.kind is Kind.NOT_STARTED:
             self._verdict = outcome
         else:
@@ -234,11 +234,9 @@ class _Run:
         """Stop after a few broken connections in a row: the server is not well."""
         if self._connection is not None and self._connection.alive:
             self._losses = 0
-            self._transport.failing = False
             return
         self._losses += 1
         if self._losses == _LOSSES_IN_A_ROW:
-            self._transport.failing = True
             words = f"{self._losses} connections in a row broke, the last with: {outcome.words}"
             self._verdict = outcome._replace(kind=Kind.UNAVAILABLE, words=words)
 

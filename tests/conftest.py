@@ -22,8 +22,10 @@ from mailer.dev.redis import EmbeddedRedis
 from mailer.ledger import Ledger
 from mailer.models import Delivery
 from mailer.state import of
+from mailer.traffic import Known, key
 
 from . import postgresql
+from .smtp_server import Certificates
 
 _numbers = itertools.count()
 
@@ -107,6 +109,11 @@ def catcher() -> Iterator[Catcher]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, Any]:
     """Settings of an app that runs its tasks itself; tests change what they are about."""
@@ -131,6 +138,17 @@ def let_time_pass(database: Database, column: str, seconds: float) -> None:
         connection.execute(
             sa.update(Delivery).values({column: sa.type_coerce(field, sa.Double) - seconds})
         )
+
+
+def let_circuits_probe(app: Flask) -> None:
+    """End the pause of every transport whose circuit is open, as time would."""
+
+    def change(value: Any, now: float) -> tuple[Any, None]:
+        known = Known.read(value)
+        return known._replace(circuit=known.circuit._replace(open_until=0)).written(), None
+
+    for name in of(app).traffic.dsns:
+        of(app).traffic.shared.update(key(name), change)
 
 
 AppFactory = Callable[..., Flask]

@@ -18,7 +18,7 @@ from mailer.dev.catcher import Catcher
 from mailer.errors import InvalidEmail, LedgerUnavailable, TemplateError
 from mailer.state import of
 
-from .conftest import AppFactory, let_time_pass
+from .conftest import AppFactory, let_circuits_probe, let_time_pass
 
 
 def delivery(app: Flask) -> Any:
@@ -105,6 +105,7 @@ def test_a_server_that_is_down_defers_without_charging_and_is_used_when_it_is_ba
     assert "refused" in row.reason.lower()
     catcher.start()
     let_time_pass(of(app).database, "due_at", 2)
+    let_circuits_probe(app)
     with app.app_context():
         drain(of(app), "default")
     assert delivery(app).status == "sent"
@@ -126,9 +127,12 @@ def test_while_the_server_is_down_one_email_knocks_for_all(
         for _ in range(5):
             send()
     state = of(app)
-    state.transport.failing = True  # as after a first failure
-    assert drain(state, "default") == 1
+    drain(state, "default")
     assert state.ledger.counts().due == {"default": 4}
+    assert drain(state, "default") == 0  # nobody knocks again at once
+    let_circuits_probe(app)
+    assert drain(state, "default") == 1
+    assert state.ledger.counts().due == {"default": 3}
 
 
 def test_a_broken_template_fails_its_own_email_with_file_line_and_reason(
@@ -201,7 +205,7 @@ def test_a_bug_in_the_middle_settles_what_was_sent_and_hands_the_rest_back(
         for _ in range(5):
             send()
     state = of(app)
-    send_all = state.transport.send
+    send_all = state.traffic.transports["default"].send
 
     def fails_after_two(*args: Any, **kwargs: Any) -> Any:
         for number, outcome in enumerate(send_all(*args, **kwargs)):
@@ -209,7 +213,7 @@ def test_a_bug_in_the_middle_settles_what_was_sent_and_hands_the_rest_back(
             if number == 1:
                 raise RuntimeError("a bug")
 
-    monkeypatch.setattr(state.transport, "send", fails_after_two)
+    monkeypatch.setattr(state.traffic.transports["default"], "send", fails_after_two)
     with pytest.raises(RuntimeError, match="a bug"):
         drain(state, "default")
     found = [row.status for row in reversed(state.ledger.list(Filters(), 10))]
@@ -244,7 +248,7 @@ def test_a_worker_that_is_to_end_starts_no_more_and_hands_back_the_rest(
             send()
 
     state = of(app)
-    send_all = state.transport.send
+    send_all = state.traffic.transports["default"].send
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         for number, outcome in enumerate(send_all(*args, **kwargs), 1):
@@ -254,7 +258,7 @@ def test_a_worker_that_is_to_end_starts_no_more_and_hands_back_the_rest(
 
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(state.transport, "send", watched)
+            patch.setattr(state.traffic.transports["default"], "send", watched)
             drain(state, "default")
     finally:
         shutdown.withdraw()
@@ -404,7 +408,7 @@ def test_no_transaction_is_open_while_the_network_is_used(
     app: Flask, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = of(app)
-    send_all = state.transport.send
+    send_all = state.traffic.transports["default"].send
     open_while_sending: list[int] = []
 
     def watched(*args: Any, **kwargs: Any) -> Any:
@@ -412,7 +416,7 @@ def test_no_transaction_is_open_while_the_network_is_used(
             open_while_sending.append(state.database.engine.pool.checkedout())  # type: ignore[attr-defined]
             yield outcome
 
-    monkeypatch.setattr(state.transport, "send", watched)
+    monkeypatch.setattr(state.traffic.transports["default"], "send", watched)
     with app.app_context():
         send()
     assert open_while_sending == [0]

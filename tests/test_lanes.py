@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from mailer.ledger import Ledger
-from mailer.models import LaneSwitch
+from mailer.models import Switch
 
 from .conftest import let_time_pass
 from .test_ledger import accept, draft, statuses
@@ -66,9 +66,9 @@ def test_who_paused_and_resumed_and_when_is_kept(ledger: Ledger) -> None:
     ledger.pause("default", actor="cli:cyd")
     assert set(ledger.counts().paused) == {"default"}
     with ledger.database.read() as connection:
-        rows = connection.execute(sa.select(LaneSwitch.__table__).order_by(LaneSwitch.id)).all()
+        rows = connection.execute(sa.select(Switch.__table__).order_by(Switch.id)).all()
         now = connection.execute(sa.text("SELECT swept_at FROM mailer_sweeps")).scalar_one()
-    assert [(row.lane, row.paused, row.actor) for row in rows] == [
+    assert [(row.name, row.paused, row.actor) for row in rows] == [
         ("bulk", True, "cli:ada"),
         ("bulk", False, "cli:bob"),
         ("default", True, "cli:cyd"),

@@ -21,11 +21,6 @@ from tests.smtp_server import CLOSE, GOOD, HANG, RESET, Certificates, Do, SMTPSe
 SECRET = "correct horse"
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("certificates"))
-
-
 def server_of(smtp: SMTPServer, **options: object) -> Server:
     defaults: dict[str, object] = {"connect_timeout": 2, "timeout": 2, "final_timeout": 2}
     return Server(host="127.0.0.1", port=smtp.port, **(defaults | options))  # type: ignore[arg-type]
@@ -40,12 +35,12 @@ def connected(smtp: SMTPServer, **options: object) -> Iterator[Connection]:
         connection.close()
 
 
-def refusal(smtp: SMTPServer, **options: object) -> Outcome:
+def refusal(smtp: SMTPServer, kind: Kind = Kind.UNAVAILABLE, **options: object) -> Outcome:
     """Return why no connection can be opened; sees to it that nothing was sent."""
     with pytest.raises(ConnectFailed) as caught:
         Connection(server_of(smtp, **options), transport="test")
     outcome = caught.value.outcome
-    assert outcome.kind is Kind.UNAVAILABLE
+    assert outcome.kind is kind
     assert outcome.transport == "test"
     assert not [line for line in smtp.lines if line.startswith(("MAIL", "RCPT", "DATA"))]
     return outcome
@@ -276,11 +271,13 @@ def test_an_old_style_offer_of_auth_is_understood() -> None:
         assert smtp.lines[1].startswith("AUTH PLAIN ")
 
 
-@pytest.mark.parametrize("code", [454, 534, 535])
-def test_a_refused_login_is_unavailable_after_one_try(code: int) -> None:
+@pytest.mark.parametrize("code", [454, 530, 534, 535])
+def test_a_refused_login_is_told_after_one_try(code: int) -> None:
     with SMTPServer(features=["AUTH CRAM-MD5 PLAIN LOGIN"]) as smtp:
         smtp.then("auth", Do(b"%d 5.7.8 no, %s is wrong\r\n" % (code, SECRET.encode())))
-        outcome = refusal(smtp, username="app", password=SECRET)
+        for_now = code == 454
+        kind = Kind.DEFERRED if for_now else Kind.UNAVAILABLE
+        outcome = refusal(smtp, kind, username="app", password=SECRET)
         assert (outcome.stage, outcome.code) == ("auth", code)
         assert "no, *** is wrong" in outcome.words
         assert [line for line in smtp.lines if line.startswith("AUTH")] == [smtp.lines[1]]

@@ -24,6 +24,7 @@ _COMMANDS = {
     "resolve": "steering:resolve",
     "pause": "lanes:pause",
     "resume": "lanes:resume",
+    "transports": "transports:transports",
     "export": "person:export",
     "purge": "person:purge",
     "status": "status:status",

@@ -9,7 +9,7 @@ import click
 from flask.cli import with_appcontext
 from kombu.utils.url import maybe_sanitize_url
 
-from ..health import Check, examine, lanes_without_transport
+from ..health import Check, alerts, examine, lanes_without_transport
 from ..ledger.counts import Counts
 from ..models import LANES, Status
 from ..state import State, current
@@ -31,8 +31,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
 
     Exit code 0: all is well. 1: the database is not migrated or not reachable, Redis is not
     reachable, the scheduler (beat) was not seen for a minute, the last that a lane heard is that
-    the SMTP server cannot be used, or a lane has mail that has been due for 2 minutes and that
-    nobody sends.
+    no SMTP server can be used, a lane has mail that has been due for 2 minutes and that nobody
+    sends, a transport refuses the login or TLS, or a server refused most of what it was given in
+    the last ten minutes. `transports` says more about those.
     Mail that failed is no reason: it waits for `retry`. A paused lane is none either.
 
     \b
@@ -45,7 +46,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     database_problem = _database_problem(state, health.database, commands)
     redis_problem = _problem(health.redis)
     late = _late_lanes(counts) if counts else []
-    healthy = health.ok and not late
+    alarming = alerts(state) if counts else []
+    healthy = health.ok and not late and not alarming
     if as_json:
         output.print_json(
             {
@@ -58,7 +60,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 "redis": {"url": _redis_url(state), "problem": redis_problem},
                 "oldest_due_seconds": counts and counts.oldest_due_seconds,
                 "late_lanes": late,
-                "lanes_without_transport": lanes_without_transport(counts) if counts else [],
+                "lanes_without_transport": lanes_without_transport(state, counts) if counts else [],
+                "alerts": alarming,
                 "lanes": counts and {lane: _lane_document(counts, lane) for lane in LANES},
             }
         )
@@ -73,6 +76,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
             _print_pauses(counts)
         for lane in late:
             click.echo(f"lane {lane}: mail is due and nobody sends it; is a worker running?")
+        for words in alarming:
+            click.echo(output.printable(words))
     ctx.exit(0 if healthy else 1)
 
 
@@ -157,10 +162,14 @@ def _print_deferrals(counts: Counts) -> None:
 
 
 def _print_pauses(counts: Counts) -> None:
-    for lane, pause in sorted(counts.paused.items()):
-        when = output.duration(output.seconds_since(pause.at))
-        words = f"lane {lane}: paused by {pause.actor} {when} ago; `resume {lane}` lets it go on"
-        click.echo(output.printable(words))
+    for what, pauses, command in (
+        ("lane", counts.paused, "resume"),
+        ("transport", counts.paused_transports, "transports resume"),
+    ):
+        for name, pause in sorted(pauses.items()):
+            when = output.duration(output.seconds_since(pause.at))
+            words = f"{what} {name}: paused by {pause.actor} {when} ago; `{command} {name}` lets it"
+            click.echo(output.printable(f"{words} go on"))
 
 
 def _age(seconds: float | None) -> str:

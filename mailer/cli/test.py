@@ -10,12 +10,12 @@ from flask.cli import with_appcontext
 from .. import message
 from ..composition import message_id
 from ..content import Address, Content
-from ..errors import SettingError
+from ..errors import NotFound, SettingError
 from ..ledger.record import uuid7
 from ..outcome import Kind
 from ..smtp import Envelope, Server
 from ..state import State, current
-from ..transport import Step
+from ..transport import Step, Transport
 from . import output, parameters
 from .preview import default_sender
 
@@ -29,11 +29,12 @@ _SECURITY = {
 
 @click.command(short_help="Talk to the SMTP server, and say what it says.")
 @click.argument("address", type=parameters.address)
+@click.option("--transport", "name", metavar="NAME", help="Which one (default: the first).")
 @output.json_option
 @with_appcontext
 @click.pass_context
-def test(ctx: click.Context, address: str, as_json: bool) -> None:
-    """Talk to the SMTP server, print every step, and send a short message to ADDRESS.
+def test(ctx: click.Context, address: str, name: str | None, as_json: bool) -> None:
+    """Talk to an SMTP server, print every step, and send a short message to ADDRESS.
 
     Says what was agreed on (TLS, certificate, AUTH), every command (>) and every reply (<), less
     the password. Goes past ledger and workers: it tests the server and the settings alone.
@@ -42,12 +43,14 @@ def test(ctx: click.Context, address: str, as_json: bool) -> None:
       mailer test ann@example.com
     """
     state = current()
-    server = state.transport.server
-    envelope = _envelope(state, address)
+    transport = _transport(state, name)
+    server = transport.server
+    words = described(server.host, server.port, server.security, server.username)
+    envelope = _envelope(state, server, address)
     if not as_json:
-        click.echo(f"{_MARKS['note']} {_described(server)}")
+        click.echo(f"{_MARKS['note']} {words}")
     steps = []
-    for step in state.transport.test(envelope):
+    for step in transport.test(envelope):
         steps.append(step)
         if not as_json and step.who != "result":
             click.echo(f"{_MARKS[step.who]} {output.printable(step.words)}")
@@ -59,7 +62,8 @@ def test(ctx: click.Context, address: str, as_json: bool) -> None:
         output.print_json(
             {
                 "worked": worked,
-                "server": _described(server),
+                "transport": transport.name,
+                "server": words,
                 "steps": [{"who": one.who, "words": one.words} for one in steps[:-1]],
                 "result": outcome._asdict(),
             }
@@ -69,11 +73,19 @@ def test(ctx: click.Context, address: str, as_json: bool) -> None:
     ctx.exit(0 if worked else 1)
 
 
-def _envelope(state: State, address: str) -> Envelope:
+def _transport(state: State, name: str | None) -> Transport:
+    transports = state.traffic.transports
+    if name is None:
+        return next(iter(transports.values()))
+    if name not in transports:
+        raise NotFound(f"no transport {name!r}; there are {', '.join(transports)}")
+    return transports[name]
+
+
+def _envelope(state: State, server: Server, address: str) -> Envelope:
     sender = default_sender(state)
     if sender is None:
         raise SettingError("MAIL_DEFAULT_SENDER: expected a sender for the message, got none")
-    server = state.transport.server
     product = state.config["MAILER_PRODUCT_NAME"]
     content = Content(
         f"Test of {product}",
@@ -91,9 +103,10 @@ def _envelope(state: State, address: str) -> Envelope:
     return Envelope(sender.email, address, written, not (address + sender.email).isascii())
 
 
-def _described(server: Server) -> str:
-    login = f"login as {server.username}" if server.username else "no login"
-    return f"{server.host}:{server.port}, {_SECURITY[server.security]}, {login}"
+def described(host: str, port: int, security: str, username: str | None) -> str:
+    """Return where a server is and how it is talked to, in a few words."""
+    login = f"login as {username}" if username else "no login"
+    return f"{host}:{port}, {_SECURITY[security]}, {login}"
 
 
 def _conclusion(worked: bool, address: str, result: Step) -> str:

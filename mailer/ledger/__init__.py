@@ -2,8 +2,8 @@
 
 `Ledger` gathers the verbs; each group of them has its own file: `record` (accept), `claims`
 (claim, settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel, resolve),
-`lanes` (pause, resume), `retention` (erase what is old), `person` (what is stored of one person;
-erase it), `queries` and `counts` (read only), with `filters` to say which deliveries.
+`switches` (pause, resume), `retention` (erase what is old), `person` (what is stored of one person;
+erase it), `queries`, `counts` and `figures` (read only), with `filters` to say which deliveries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ import sqlalchemy as sa
 
 from ..content import Attachment
 from ..db import Database
-from . import claims, counts, lanes, operations, person, queries, record, retention, sweeping
+from . import (
+    claims,
+    counts,
+    figures,
+    operations,
+    person,
+    queries,
+    record,
+    retention,
+    sweeping,
+    switches,
+)
 from .claims import Batch, Claimed, Settlement
 from .filters import Filters
 from .record import Draft, Recorded
@@ -71,12 +82,32 @@ class Ledger:
     def pause(self, lane: str, *, actor: str) -> bool:
         """Claim nothing more from a lane; what is being sent ends. False: it was paused already."""
         with self.database.begin() as connection:
-            return lanes.switch(connection, lane, True, actor)
+            return switches.switch(connection, "lane", lane, True, actor)
 
     def resume(self, lane: str, *, actor: str) -> bool:
         """Take it back. False: the lane was not paused."""
         with self.database.begin() as connection:
-            return lanes.switch(connection, lane, False, actor)
+            return switches.switch(connection, "lane", lane, False, actor)
+
+    def pause_transport(self, name: str, *, actor: str) -> bool:
+        """Send nothing more over a transport. False: it was paused already."""
+        with self.database.begin() as connection:
+            return switches.switch(connection, "transport", name, True, actor)
+
+    def resume_transport(self, name: str, *, actor: str) -> bool:
+        """Take it back. False: the transport was not paused."""
+        with self.database.begin() as connection:
+            return switches.switch(connection, "transport", name, False, actor)
+
+    def paused_transports(self) -> dict[str, switches.Pause]:
+        """Return the transports that somebody told to rest."""
+        with self.database.read() as connection:
+            return switches.paused(connection, "transport")
+
+    def figures(self) -> tuple[dict[str, figures.Figures], dict[str, figures.Trouble]]:
+        """Return what each transport did lately, and its newest trouble, by its name."""
+        with self.database.read() as connection:
+            return figures.figures(connection), figures.troubles(connection)
 
     def retry(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
         """Open final deliveries again, with fresh attempts, and make deferred ones due now. Doing

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from ..db import now
 from ..models import Attempt, Delivery, Email, Status
-from ..outcome import Kind, Outcome
-from .lanes import is_paused
+from ..outcome import UNBEGUN, Kind, Outcome
+from .switches import is_paused
 
 
 class Claimed(NamedTuple):
@@ -190,6 +190,25 @@ _HAND_BACK = (
         updated_at=now(),
     )
 )
+# Nor was this begun, but its turn comes later: at the head of the queue it would be claimed again
+# and again, before all that may leave.
+_CAP = (
+    sa.update(Delivery)
+    .where(
+        Delivery.id == sa.bindparam("delivery_id_"),
+        Delivery.claim == sa.bindparam("claim_"),
+        Delivery.status == Status.SENDING.value,
+    )
+    .values(
+        status=Status.QUEUED.value,
+        due_at=now() + sa.bindparam("delay_", type_=sa.Double()),
+        attempts=Delivery.attempts - 1,
+        claim=None,
+        lease_until=None,
+        reason=sa.bindparam("reason_"),
+        updated_at=now(),
+    )
+)
 _ATTEMPT = sa.insert(Attempt).values(ended_at=now())
 # Secrets may be in a context: keep it no longer than a delivery can need it.
 _ERASE = (
@@ -205,8 +224,9 @@ _ERASE = (
 
 def settle(connection: sa.Connection, token: str, settlements: Sequence[Settlement]) -> None:
     # An attempt that never began left no trace outside, and leaves none here.
-    tried = [one for one in settlements if one.outcome.kind is not Kind.NOT_STARTED]
+    tried = [one for one in settlements if one.outcome.kind not in UNBEGUN]
     unbegun = [one for one in settlements if one.outcome.kind is Kind.NOT_STARTED]
+    capped = [one for one in settlements if one.outcome.kind is Kind.CAPPED]
     sent = [one for one in tried if one.status is Status.SENT]
     other = [one for one in tried if one.status is not Status.SENT]
     if sent:
@@ -216,6 +236,8 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
     if unbegun:
         ids = [one.delivery_id for one in unbegun]
         connection.execute(_HAND_BACK, {"ids": ids, "claim_": token})
+    if capped:
+        connection.execute(_CAP, [_turn(token, one) for one in capped])
     if tried:
         connection.execute(_ATTEMPT, [_attempt(one) for one in tried])
     if sent:
@@ -233,6 +255,15 @@ def _transition(token: str, one: Settlement) -> dict[str, Any]:
         "stage_": one.outcome.stage,
         "code_": one.outcome.code,
         "enhanced_": one.outcome.enhanced,
+        "reason_": one.outcome.words,
+    }
+
+
+def _turn(token: str, one: Settlement) -> dict[str, Any]:
+    return {
+        "delivery_id_": one.delivery_id,
+        "claim_": token,
+        "delay_": one.delay,
         "reason_": one.outcome.words,
     }
 

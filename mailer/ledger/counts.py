@@ -10,10 +10,9 @@ import sqlalchemy as sa
 from ..db import now
 from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, Attempt, Delivery
 from ..outcome import Kind
-from . import lanes as switches
-from . import sweeping
+from . import sweeping, switches
 from .filters import IS_DEFERRED
-from .lanes import is_paused
+from .switches import is_paused
 
 
 class Deferral(NamedTuple):
@@ -45,6 +44,8 @@ class Counts(NamedTuple):
     """For each lane that has one: of what waits for another attempt, or is due for it again."""
     paused: dict[str, switches.Pause]
     """The lanes whose mail waits because somebody said so."""
+    paused_transports: dict[str, switches.Pause]
+    """The transports that rest because somebody said so."""
     scheduler_seconds: float | None
     """Since the scheduler last swept; None: nobody knows."""
 
@@ -105,7 +106,8 @@ def counts(connection: sa.Connection) -> Counts:
         ages,
         deferred,
         deferrals,
-        switches.paused(connection),
+        switches.paused(connection, "lane"),
+        switches.paused(connection, "transport"),
         sweeping.seconds_since_scheduled(connection),
     )
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ..db import now
 from ..models import LANES, Attempt, AuditEntry, Delivery, Email, Status, Sweeps
-from .lanes import is_paused
+from .switches import is_paused
 
 CRASHES_ALLOWED = 3
 """Leases of one delivery that may run out in a row before it is taken for poison."""

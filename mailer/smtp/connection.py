@@ -74,7 +74,7 @@ class Connection:
         try:
             self._wire, self._features = open_wire(server, observe)
         except Broken as broken:
-            raise ConnectFailed(self._broken_off(Kind.UNAVAILABLE, broken)) from broken
+            raise ConnectFailed(self._broken_off(_unopened(broken), broken)) from broken
         self.alive = True
         """Whether the conversation can go on."""
         self._timeout = server.timeout
@@ -278,6 +278,13 @@ class Connection:
             return Outcome(kind, stage, None, None, words, self._transport)
         enhanced, words = reply.read()
         return Outcome(kind, stage, reply.code, enhanced, words, self._transport)
+
+
+def _unopened(broken: Broken) -> Kind:
+    # RFC 4954: a login that fails for now (454, 4.7.0) is no word about the transport.
+    reply = broken.reply
+    is_temporary = reply is not None and 400 <= reply.code < 500 and reply.code != 421
+    return Kind.DEFERRED if broken.stage == "auth" and is_temporary else Kind.UNAVAILABLE
 
 
 def _needs_smtputf8(envelope: Envelope) -> bool:

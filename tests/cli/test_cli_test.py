@@ -22,11 +22,6 @@ from .conftest import Run
 PASSWORD = "correct horse"
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates(tmp_path_factory.mktemp("certificates"))
-
-
 @pytest.fixture
 def careful(certificates: Certificates) -> Iterator[Catcher]:
     """A server that wants TLS and a password."""

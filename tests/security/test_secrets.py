@@ -167,9 +167,10 @@ def test_no_repr_shows_what_an_email_says_or_a_setting_that_is_secret(make_app: 
     request = Request(template="welcome", to="ada@example.com", context={"start_url": CANARY})
     shown = repr(
         [
-            state, state.transport, state.transport.server, state.database, state.ledger,
-            state.doorbell, Tokens(SECRET_KEY), claimed, composed, composed.content, request,
-            draft(state, request), Content(CANARY, CANARY, CANARY),
+            state, state.traffic, state.traffic.dsns, state.traffic.transports,
+            [one.server for one in state.traffic.transports.values()],
+            state.database, state.ledger, state.doorbell, Tokens(SECRET_KEY), claimed, composed,
+            composed.content, request, draft(state, request), Content(CANARY, CANARY, CANARY),
         ]
     )  # fmt: skip
     for secret in (CANARY, *SETTINGS):

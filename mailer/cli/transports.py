@@ -1,0 +1,176 @@
+"""``mailer transports``: where mail leaves, how it goes, and what is paused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from flask.cli import with_appcontext
+
+from .. import dispatcher
+from ..circuit import Circuit
+from ..dsn import Dsn
+from ..ledger.figures import Figures, Trouble
+from ..ledger.switches import Pause
+from ..state import current
+from ..traffic import Known
+from . import output
+from .listing import said
+from .steering import actor
+from .test import described
+
+_NONE = Figures(0, 0, 0, 0)
+
+
+@click.group(
+    short_help="Say where mail leaves, and how it goes; pause, resume.",
+    invoke_without_command=True,
+)
+@output.json_option
+@with_appcontext
+@click.pass_context
+def transports(ctx: click.Context, as_json: bool) -> None:
+    """Say of each transport, in the order of preference, whether it can be used, its limits, what
+    it did in the last ten minutes, and its last trouble.
+
+    closed: mail flows. open: the server could not be used, and nobody tries for some seconds.
+    half-open: the next email finds out. paused: somebody said so; mail takes the next transport
+    that fits, or waits.
+
+    \b
+      mailer transports
+      mailer transports pause backup
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    state = current()
+    now, known = state.traffic.known()
+    paused = state.ledger.paused_transports()
+    figures, troubles = state.ledger.figures()
+    documents = [
+        _document(
+            dsn,
+            known[name],
+            now,
+            paused=paused.get(name),
+            figures=figures.get(name, _NONE),
+            trouble=troubles.get(name),
+        )
+        for name, dsn in state.traffic.dsns.items()
+    ]
+    if as_json:
+        output.print_json({"transports": documents, "shared": not state.traffic.shared.away})
+        return
+    output.print_table(
+        ("NAME", "SERVER", "STATE", "LIMITS", "SENT/MIN", "SENT", "DEFERRED", "REFUSED"),
+        [
+            (
+                one["name"],
+                one["server"],
+                one["words"],
+                one["limits"] or "-",
+                one["sent_per_minute"],
+                one["sent"],
+                one["deferred"],
+                one["refused"],
+            )
+            for one in documents
+        ],
+        whole=1,
+    )
+    for one in documents:
+        if trouble := one["last_trouble"]:
+            ago = output.duration(output.seconds_since(trouble["at"]))
+            words = said(trouble["code"], trouble["enhanced"], trouble["words"])
+            click.echo(output.printable(f"{one['name']}: {ago} ago at {trouble['stage']}: {words}"))
+    if state.traffic.shared.away:
+        click.echo("Redis is away: each worker goes by what it knows itself", err=True)
+
+
+@transports.command(short_help="Send nothing over a transport.")
+@click.argument("name")
+@output.json_option
+@with_appcontext
+def pause(name: str, as_json: bool) -> None:
+    """Send nothing over a transport until it is resumed: mail takes the next that fits, or waits.
+
+    Workers know within a second or so; what is being sent ends.
+
+    \b
+      mailer transports pause primary
+    """
+    _say(name, True, dispatcher.pause_transport(name, actor=actor()), as_json)
+
+
+@transports.command(short_help="Use a paused transport again.")
+@click.argument("name")
+@output.json_option
+@with_appcontext
+def resume(name: str, as_json: bool) -> None:
+    """Use a paused transport again, at once.
+
+    \b
+      mailer transports resume primary
+    """
+    _say(name, False, dispatcher.resume_transport(name, actor=actor()), as_json)
+
+
+def _document(
+    dsn: Dsn,
+    known: Known,
+    now: float,
+    *,
+    paused: Pause | None,
+    figures: Figures,
+    trouble: Trouble | None,
+) -> dict[str, Any]:
+    circuit = known.circuit
+    state = "paused" if paused else circuit.state(now)
+    words = state
+    if paused:
+        since = output.duration(output.seconds_since(paused.at))
+        words = f"paused by {paused.actor} {since} ago"
+    elif state == "open":
+        words = f"open, next try in {output.duration(circuit.closed_for(now))}"
+    return {
+        "name": dsn.name,
+        "server": described(dsn.host, dsn.port, dsn.security, dsn.username),
+        "state": state,
+        "words": words,
+        "opened_at": datetime.fromtimestamp(circuit.opened_at, UTC) if circuit.trips else None,
+        "limits": _limits(dsn),
+        "connections": sum(until > now for until in known.quota.holders.values()),
+        "sent_per_minute": figures.per_minute,
+        "sent": figures.sent,
+        "deferred": figures.deferred,
+        "refused": figures.refused,
+        "last_trouble": _last_trouble(circuit, trouble),
+    }
+
+
+def _last_trouble(circuit: Circuit, trouble: Trouble | None) -> dict[str, Any] | None:
+    # An email that found another way has no attempt that tells of it.
+    at = datetime.fromtimestamp(circuit.failed_at, UTC)
+    if circuit.failed_at and (trouble is None or trouble.at < at):
+        trouble = Trouble(at, circuit.stage, circuit.code, None, circuit.words)
+    return trouble and trouble._asdict()
+
+
+def _limits(dsn: Dsn) -> str:
+    said = [
+        f"{limit:g}{unit}{to}"
+        for limits, to in ((dsn.limits, ""), (dsn.domain_limits, " a domain"))
+        for limit, unit in ((limits.rate, "/s"), (limits.connections, " connections"))
+        if limit is not None
+    ]
+    return ", ".join(said)
+
+
+def _say(name: str, paused: bool, changed: bool, as_json: bool) -> None:
+    if as_json:
+        output.print_json({"transport": name, "paused": paused, "changed": changed})
+        return
+    done = "paused" if paused else "resumed"
+    was = "paused already" if paused else "not paused"
+    click.echo(f"{done} transport {name}" if changed else f"transport {name} was {was}")

@@ -1,0 +1,120 @@
+"""Quota: so many emails per second, over so many connections, as values.
+
+A token bucket holds one second's worth, so that a second is never much more than a second's
+worth, and a worker that comes a little late loses nothing. Less urgent lanes leave some of it: a
+reset finds tokens although a newsletter waits for each one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+LEAST_PAUSE_SECONDS = 0.25
+"""It is not worth a task to come back for less."""
+
+
+class Limits(NamedTuple):
+    """The most that is allowed; None: any."""
+
+    rate: float | None = None
+    """Emails per second."""
+    connections: int | None = None
+    """Open at once."""
+
+    def __bool__(self) -> bool:
+        return self.rate is not None or self.connections is not None
+
+
+UNLIMITED = Limits()
+
+
+class Quota(NamedTuple):
+    """What is left of limits. Instants are seconds since 1970. The default is unused."""
+
+    tokens: float = 0
+    refilled_at: float = 0
+    next_turn: float = 0
+    """When the next of those who wait may come back."""
+    holders: dict[str, float] = {}  # noqa: RUF012 - never changed, each change is a new value
+    """Who has a connection, and until when at the latest."""
+
+
+UNUSED = Quota()
+
+
+def reserve(limits: Limits, urgency: float) -> float:
+    """Return the tokens that a lane leaves to more urgent ones; ``urgency`` is 1 for the most
+    urgent and 0 for the least."""
+    return 0.0 if limits.rate is None else max(1.0, limits.rate / 5) * (1 - urgency)
+
+
+def refill(quota: Quota, limits: Limits, now: float) -> Quota:
+    if limits.rate is None:
+        return quota
+    full = max(1.0, limits.rate) + reserve(limits, urgency=0)
+    passed = max(0.0, now - quota.refilled_at)
+    return quota._replace(tokens=min(full, quota.tokens + passed * limits.rate), refilled_at=now)
+
+
+def room(
+    quota: Quota,
+    limits: Limits,
+    now: float,
+    *,
+    urgency: float,
+    holder: str,
+    is_gone: Callable[[str], bool],
+) -> tuple[float, float]:
+    """Return how many emails may leave now, and seconds until it is worth to ask again."""
+    if limits.connections is not None:
+        holders = _living(quota, now, is_gone)
+        if holder not in holders and len(holders) >= limits.connections:
+            return 0, LEAST_PAUSE_SECONDS
+    if limits.rate is None:
+        return float("inf"), 0.0
+    tokens = refill(quota, limits, now).tokens - reserve(limits, urgency)
+    lacking = max(0.0, 1 - tokens) / limits.rate
+    return max(0.0, tokens // 1), max(LEAST_PAUSE_SECONDS, lacking)
+
+
+def take(
+    quota: Quota,
+    limits: Limits,
+    now: float,
+    *,
+    wanted: int,
+    urgency: float,
+    holder: str,
+    hold_seconds: float,
+    is_gone: Callable[[str], bool],
+) -> tuple[Quota, int]:
+    """Take up to so many tokens, and a connection if there are any: it counts until `release`,
+    for so many seconds, or while ``is_gone`` does not say that its holder died."""
+    quota = refill(quota, limits, now)
+    there_is, _ = room(quota, limits, now, urgency=urgency, holder=holder, is_gone=is_gone)
+    granted = int(min(wanted, there_is))
+    if granted and limits.rate is not None:
+        quota = quota._replace(tokens=quota.tokens - granted)
+    if granted and limits.connections is not None:
+        holders = _living(quota, now, is_gone)
+        quota = quota._replace(holders={**holders, holder: now + hold_seconds})
+    return quota, granted
+
+
+def _living(quota: Quota, now: float, is_gone: Callable[[str], bool]) -> dict[str, float]:
+    return {one: until for one, until in quota.holders.items() if until > now and not is_gone(one)}
+
+
+def release(quota: Quota, holder: str) -> Quota:
+    """Give a connection back."""
+    holders = {one: until for one, until in quota.holders.items() if one != holder}
+    return quota._replace(holders=holders)
+
+
+def turns(quota: Quota, limits: Limits, now: float, number: int) -> tuple[Quota, list[float]]:
+    """Return in how many seconds so many who found no token may come back, one after another."""
+    step = 1 / limits.rate if limits.rate else LEAST_PAUSE_SECONDS
+    first = max(now + max(step, LEAST_PAUSE_SECONDS), quota.next_turn)
+    delays = [first - now + step * position for position in range(number)]
+    return quota._replace(next_turn=first + step * number), delays

@@ -1,0 +1,73 @@
+"""The transports of one app, and what all its workers know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .circuit import Circuit
+from .dsn import Dsn
+from .quota import Quota
+from .routing import steps
+from .shared import Shared
+from .transport import Transport
+
+
+class Known(NamedTuple):
+    """What all workers know of a transport, or of a recipient domain over it."""
+
+    circuit: Circuit = Circuit()
+    quota: Quota = Quota()
+
+    @classmethod
+    def read(cls, value: Any) -> Known:
+        """Return it from the JSON of `written`; anything else tells nothing."""
+        try:
+            return cls(Circuit(**value["circuit"]), Quota(**value["quota"]))
+        except (TypeError, KeyError):
+            return cls()
+
+    def written(self) -> dict[str, Any]:
+        return {"circuit": self.circuit._asdict(), "quota": self.quota._asdict()}
+
+
+class Traffic:
+    """The transports of one app, by name."""
+
+    def __init__(
+        self,
+        dsns: Sequence[Dsn],
+        transports: Mapping[str, Transport],
+        shared: Shared,
+        *,
+        email_seconds: float,
+        turn_seconds: float,
+    ) -> None:
+        """``email_seconds``: what one email may take at worst; ``turn_seconds``: a whole drain."""
+        self.dsns = {one.name: one for one in dsns}
+        self.order = steps(dsns)
+        self.transports = transports
+        self.shared = shared
+        self.email_seconds = email_seconds
+        self.turn_seconds = turn_seconds
+
+    def known(self) -> tuple[float, dict[str, Known]]:
+        """Return the time, and what is known of each transport."""
+        seen = self.shared.read(map(key, self.dsns))
+        return seen.now, {name: Known.read(seen.values.get(key(name))) for name in self.dsns}
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        for transport in self.transports.values():
+            transport.close()
+
+    def forget(self) -> None:
+        """In a forked child: drop every inherited connection."""
+        for transport in self.transports.values():
+            transport.forget()
+        self.shared.forget()
+
+
+def key(name: str, domain: str | None = None) -> str:
+    """Return where is shared what is known of a transport, or of a recipient domain over it."""
+    return f"transport:{name}:{domain}" if domain else f"transport:{name}"

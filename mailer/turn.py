@@ -1,0 +1,232 @@
+"""A turn: what one drain may send now, over which transport, and what it tells the others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Collection
+from typing import Any
+
+from . import circuit as circuits
+from . import quota as quotas
+from .circuit import CLOSED, Circuit
+from .dsn import Dsn
+from .models import LANES
+from .outcome import Kind, Outcome
+from .quota import Limits
+from .routing import Parcel, choose
+from .traffic import Known, Traffic, key
+
+LOOK_SECONDS = 1.0
+"""How long what was seen is trusted, where all is well and nothing is limited."""
+
+_HOST = socket.gethostname()
+
+log = logging.getLogger(__name__)
+
+
+class Turn:
+    """One drain's use of the transports. Use it in a with block: its end gives back what counts
+    while it is held."""
+
+    def __init__(self, traffic: Traffic, lane: str, paused: Callable[[], Collection[str]]) -> None:
+        """``paused`` returns the names of transports that somebody told to rest."""
+        self._traffic = traffic
+        self._lane = lane
+        self._paused = paused
+        self._urgency = 1 - LANES.index(lane) / (len(LANES) - 1)
+        self._holder = f"{_HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._held: list[str] = []
+        self._looked_at: float | None = None
+        self._unwell: set[str] = set()
+        """Names whose circuit is not as good as new, as far as is known here."""
+        self._unusable: set[str] = set()
+        self._full: set[str] = set()
+        self._avoided: set[str] = set()
+        """Names that refused to log us in for now: not again in this turn."""
+        self.wait: float | None = None
+        """Seconds until there may be room again; None: nobody knows."""
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for held in self._held:
+            self._traffic.shared.update(held, self._released)
+        for name, transport in self._traffic.transports.items():
+            if key(name) in self._held:
+                transport.close()  # kept idle it would still count at the server
+
+    def room(self, at_most: int) -> int:
+        """Return how many emails of the lane may leave now; see `wait` when it is none."""
+        if self._looked_at is not None and time.monotonic() - self._looked_at < LOOK_SECONDS:
+            return at_most
+        now, known = self._traffic.known()
+        self._unusable = {*self._paused(), *self._avoided}
+        self._full = set()
+        self._unwell = {name for name, one in known.items() if one.circuit != CLOSED}
+        self.wait = None
+        found = 0.0
+        for step in self._traffic.order:
+            usable = [one for one in step if self._takes_lane(one)]
+            found += sum(self._room(one, known[one.name], now) for one in usable)
+            if any(self._takes_all(one) for one in usable):
+                break  # nothing goes further
+        limited = any(one.limits for one in self._traffic.dsns.values())
+        self._looked_at = None if limited or self._unwell else time.monotonic()
+        return int(min(found, at_most))
+
+    def choose(self, parcel: Parcel) -> str | None:
+        """Return the name of the transport that an email takes now. None: it waits."""
+        return choose(self._traffic.order, parcel, unusable=self._unusable, full=self._full)
+
+    def admit(self, name: str, wanted: int) -> int:
+        """Take room for up to so many emails over a transport; return for how many there is."""
+        limits = self._traffic.dsns[name].limits
+        if not limits and name not in self._unwell:
+            return wanted
+
+        def change(value: Any, now: float) -> tuple[Any, tuple[int, bool]]:
+            known = Known.read(value)
+            circuit, tripped = known.circuit, known.circuit.trips > 0
+            if circuit.closed_for(now):
+                return value, (0, True)
+            quota, granted = self._taken(known, limits, now, min(wanted, 1) if tripped else wanted)
+            if tripped and granted:
+                circuit = circuits.probe(circuit, now, self._traffic.email_seconds)
+            return Known(circuit, quota).written(), (granted, tripped)
+
+        granted, tripped = self._traffic.shared.update(key(name), change)
+        if granted < wanted:
+            (self._unusable if tripped else self._full).add(name)
+        if granted and limits.connections is not None:
+            self._held.append(key(name))
+        return granted
+
+    def admit_to_domain(self, name: str, domain: str, wanted: int) -> list[float]:
+        """Take room for so many emails to one recipient domain; return, for each that finds none,
+        in how many seconds its turn comes."""
+        limits = self._traffic.dsns[name].domain_limits
+        if not limits:
+            return []
+
+        def change(value: Any, now: float) -> tuple[Any, tuple[int, list[float]]]:
+            known = Known.read(value)
+            quota, granted = self._taken(known, limits, now, wanted)
+            quota, delays = quotas.turns(quota, limits, now, wanted - granted)
+            return known._replace(quota=quota).written(), (granted, delays)
+
+        shared_at = key(name, domain)
+        granted, delays = self._traffic.shared.update(shared_at, change)
+        if granted and limits.connections is not None:
+            self._held.append(shared_at)
+        return delays
+
+    def report(self, name: str, outcome: Outcome) -> None:
+        """Let all workers know what became of an email, as far as it tells of the transport."""
+        if outcome.kind is Kind.UNAVAILABLE:
+            self._unusable.add(name)
+        elif outcome.stage == "auth":
+            self._avoided.add(name)
+            self._unusable.add(name)
+        # A success is no news while all is well.
+        believed = Circuit(failures=1) if name in self._unwell else CLOSED
+        if circuits.after(believed, outcome, 0) == believed:
+            return
+
+        def change(value: Any, now: float) -> tuple[Any, tuple[Circuit, Circuit, float]]:
+            known = Known.read(value)
+            changed = circuits.after(known.circuit, outcome, now)
+            return known._replace(circuit=changed).written(), (known.circuit, changed, now)
+
+        before, after, now = self._traffic.shared.update(key(name), change)
+        self._looked_at = None
+        if after == CLOSED:
+            self._unwell.discard(name)
+        else:
+            self._unwell.add(name)
+        if after.state(now) == "open":
+            self._unusable.add(name)
+        _log_change(name, before, after, now)
+
+    def _takes_lane(self, dsn: Dsn) -> bool:
+        return not dsn.rule.lanes or self._lane in dsn.rule.lanes
+
+    def _takes_all(self, dsn: Dsn) -> bool:
+        """Say whether all mail of the lane that comes this far can take this transport."""
+        partial = dsn.rule.senders or dsn.rule.recipients or dsn.name in self._unusable
+        return not partial and dsn.name not in self._unwell
+
+    def _room(self, dsn: Dsn, known: Known, now: float) -> float:
+        if dsn.name in self._unusable:
+            return 0
+        if seconds := known.circuit.closed_for(now):
+            self._unusable.add(dsn.name)
+            self._wait_at_most(seconds)
+            return 0
+        room, wait = quotas.room(
+            known.quota,
+            dsn.limits,
+            now,
+            urgency=self._urgency,
+            holder=self._holder,
+            is_gone=_is_gone,
+        )
+        if room < 1:
+            self._full.add(dsn.name)
+            self._wait_at_most(wait)
+        return min(room, 1) if known.circuit.trips else room
+
+    def _wait_at_most(self, seconds: float) -> None:
+        self.wait = seconds if self.wait is None else min(self.wait, seconds)
+
+    def _taken(
+        self, known: Known, limits: Limits, now: float, wanted: int
+    ) -> tuple[quotas.Quota, int]:
+        return quotas.take(
+            known.quota,
+            limits,
+            now,
+            wanted=wanted,
+            urgency=self._urgency,
+            holder=self._holder,
+            hold_seconds=self._traffic.turn_seconds,
+            is_gone=_is_gone,
+        )
+
+    def _released(self, value: Any, now: float) -> tuple[Any, None]:
+        known = Known.read(value)
+        return known._replace(quota=quotas.release(known.quota, self._holder)).written(), None
+
+
+def _is_gone(holder: str) -> bool:
+    """Say whether the process of a holder is known to have died: of other machines nobody knows."""
+    host, pid, _ = holder.rsplit(":", 2)
+    if host != _HOST:
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _log_change(name: str, before: Circuit, after: Circuit, now: float) -> None:
+    if after.trips > before.trips:
+        # Another worker's mail will not get through either: somebody has to look at these.
+        serious = after.stage in circuits.SERIOUS_STAGES
+        log.log(
+            logging.ERROR if serious else logging.WARNING,
+            "transport=%s circuit=open seconds=%.0f stage=%s code=%s: %s",
+            name, after.open_until - now, after.stage, after.code or "-", after.words,
+        )  # fmt: skip
+    elif before.trips and not after.trips:
+        log.warning(
+            "transport=%s circuit=closed after=%.0fs: it can be used again",
+            name, now - before.opened_at,
+        )  # fmt: skip
