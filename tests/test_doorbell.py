@@ -6,8 +6,9 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -53,6 +54,21 @@ def test_an_answered_bell_rings_anew(doorbell: Doorbell, client: redis.Redis) ->
     doorbell.answer("default")
     assert doorbell.ring("default", "two") is True
     assert len(published(client, "default")) == 2
+
+
+def test_a_later_ring_is_one_task_for_then_and_keeps_others_silent(
+    doorbell: Doorbell, client: redis.Redis
+) -> None:
+    doorbell.ring_later("default", "one", 2)
+    doorbell.ring_later("default", "two", 2)
+    assert doorbell.ring("default", "three") is False
+    (message,) = cast(list[bytes], client.lrange("mailer.default", 0, -1))
+    headers = json.loads(message)["headers"]
+    assert headers["argsrepr"] == "('one',)"
+    eta = datetime.fromisoformat(headers["eta"]).timestamp()
+    assert eta == pytest.approx(time.time() + 2, abs=1)
+    assert 2000 < client.pttl("mailer:bell:default") <= 3000
+    assert 0 < client.pttl("mailer:bell:default:later") <= 2000
 
 
 def test_a_bell_is_passed_on_although_it_rings(doorbell: Doorbell, client: redis.Redis) -> None:

@@ -2,8 +2,9 @@
 
 Each line of FOLDER/told is ``began seconds id recipient``, or ``began seconds refused recipient``
 where dispatch raised: the caller then knows that nothing was accepted.
-Usage: ``client load NAME NUMBER PER_SECOND [POLICY]``, ``client steps NAME=POLICY=LANE ...``, or
-``client send NAME=POLICY=LANE ...``.
+Usage: ``client load NAME NUMBER PER_SECOND [LANE [POLICY]]``, ``client steps NAME=POLICY=LANE
+...``, ``client send NAME=POLICY=LANE ...``, or ``client bulk NAME NUMBER``, which tells nothing of
+each email.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from mailer import Attachment, create_app, dispatch
+from mailer import Attachment, create_app, dispatch, dispatch_many
 from mailer.doorbell import TASK, Doorbell
 from mailer.errors import LedgerUnavailable
 from mailer.ledger import Ledger
@@ -24,13 +25,31 @@ LARGE = 6_000_000
 """Bytes that do not fit into the buffers of a loopback connection."""
 
 
-def load(app: Any, name: str, number: int, per_second: float, policy: str = "resend") -> None:
+def load(
+    app: Any,
+    name: str,
+    number: int,
+    per_second: float,
+    lane: str = "default",
+    policy: str = "resend",
+) -> None:
     """Dispatch so many emails, at most so fast."""
     due = time.monotonic()
     for position in range(number):
-        _dispatch(app, f"{name}-{position}@example.com", on_unknown=policy)
+        _dispatch(app, f"{name}-{position}@example.com", lane=lane, on_unknown=policy)
         due += 1 / per_second
         time.sleep(max(0, due - time.monotonic()))
+
+
+def bulk(app: Any, name: str, number: int) -> None:
+    """Dispatch so many emails in the lane bulk, a thousand in each transaction."""
+    emails = [
+        {"to": f"{name}-{position}@example.com", "subject": "News", "text": "News", "lane": "bulk"}
+        for position in range(number)
+    ]
+    with app.app_context():
+        for first in range(0, number, 1000):
+            dispatch_many(emails[first : first + 1000])
 
 
 def steps(app: Any, cases: list[str]) -> None:
@@ -109,5 +128,7 @@ if __name__ == "__main__":
         load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:])
     elif sys.argv[1] == "send":
         send(create_app(), sys.argv[2:])
+    elif sys.argv[1] == "bulk":
+        bulk(create_app(), sys.argv[2], int(sys.argv[3]))
     else:
         steps(create_app(), sys.argv[2:])

@@ -57,16 +57,17 @@ def happened(folder: Path, name: str) -> list[Talk]:
 
 
 class _Server:
-    def __init__(self, folder: Path, delay: float) -> None:
+    def __init__(self, folder: Path, delay: float, port: int) -> None:
         self.folder = folder
         self.delay = delay
+        self.port = port
         self.lock = threading.Lock()
         self.struck: set[str] = set()
         self.modes: deque[str] = deque()
         self.secure = (folder / "good.pem").exists()
 
     def serve(self) -> None:
-        listener = _listen(0)
+        listener = _listen(self.port)
         port = listener.getsockname()[1]
         os.write(1, f"{port}\n".encode())
         while True:
@@ -270,4 +271,4 @@ class _Conversation:
 
 
 if __name__ == "__main__":
-    _Server(Path(sys.argv[1]), float(sys.argv[2])).serve()
+    _Server(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])).serve()

@@ -41,10 +41,11 @@ class Oracle:
 
 @contextmanager
 def oracle(
-    folder: Path, *, delay: float = 0, module: str = "tests.faults.oracle"
+    folder: Path, *, delay: float = 0, port: int = 0, module: str = "tests.faults.oracle"
 ) -> Iterator[Oracle]:
     """Run the server; it takes ``delay`` seconds to think about each message."""
-    command = [sys.executable, "-m", module, str(folder), str(delay)]
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", module, str(folder), str(delay), str(port)]
     process = subprocess.Popen(
         command, cwd=_CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -57,12 +58,13 @@ def oracle(
         process.stdout.close()
 
 
-def serve(folder: Path, delay: float) -> None:
-    """Listen on a free port, say which, and answer for ever."""
+def serve(folder: Path, delay: float, port: int) -> None:
+    """Listen, say on which port, and answer for ever."""
     listener = socket.socket()
     # Small, so that a large message is still half in the client while we wait in its middle.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     listener.listen(128)
     os.write(1, f"{listener.getsockname()[1]}\n".encode())
     while True:
@@ -137,4 +139,4 @@ def _wait_for_the_kill(folder: Path, recipient: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), float(sys.argv[2]))
+    serve(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]))

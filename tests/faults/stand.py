@@ -115,6 +115,7 @@ class Stand:
         concurrency: int = 1,
         delay: float = 0,
         server: str = "tests.faults.oracle",
+        port: int = 0,
     ) -> None:
         """``server`` is the module that runs as the oracle."""
         self.folder = folder
@@ -124,6 +125,7 @@ class Stand:
         self._number = workers
         self._concurrency = str(concurrency)
         self._delay = delay
+        self._port = port
         self._ends = ExitStack()
         self.workers: list[Worker] = []
         self.oracle: Oracle
@@ -136,7 +138,7 @@ class Stand:
             ends.callback(self.database.close)
             self.database.upgrade()
             self.oracle = ends.enter_context(
-                oracle(self.folder, delay=self._delay, module=self._server)
+                oracle(self.folder, delay=self._delay, port=self._port, module=self._server)
             )
             self._settings |= {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": self.oracle.port}
             self.environ = {**environment(self._settings), FOLDER: str(self.folder)}

@@ -64,8 +64,8 @@ def test_a_worker_that_is_cut_off_doubles_at_most_what_it_had_in_hand(
     number, rate = (2000, 30) if long else (150, 15)
     with _stand({**setup, **SETTINGS}, tmp_path) as stand:
         with (
-            stand.client("load", "resend", number, rate, "resend"),
-            stand.client("load", "hold", number, rate, "hold"),
+            stand.client("load", "resend", number, rate, "default", "resend"),
+            stand.client("load", "hold", number, rate, "default", "hold"),
         ):
             wait_until(lambda: _accepted(stand, "") > 20, 30, stand.words)
             faults = [

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from .oracle import Oracle
 from .stand import Stand
 
 
@@ -65,11 +66,17 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
 
 
-def judge(stand: Stand, faults: Sequence[Fault], name: str = "") -> Verdict:
-    """Judge the emails whose recipients begin with ``name``; add recovery where it is known."""
+def judge(
+    stand: Stand, faults: Sequence[Fault], name: str = "", *, others: Sequence[Oracle] = ()
+) -> Verdict:
+    """Judge the emails whose recipients begin with ``name``; add recovery where it is known.
+
+    ``others`` are oracles besides the stand's own.
+    """
     verdict = Verdict()
     copies: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for at, email_id, recipient in stand.oracle.accepted():
+    accepted = (one.accepted() for one in (stand.oracle, *others))
+    for at, email_id, recipient in itertools.chain.from_iterable(accepted):
         if recipient.startswith(name):
             copies[recipient].append((at, email_id))
     told = stand.told(name)
