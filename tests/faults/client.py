@@ -31,6 +31,7 @@ def load(
     number: int,
     per_second: float,
     lane: str = "default",
+    *,
     policy: str = "resend",
 ) -> None:
     """Dispatch so many emails, at most so fast."""
@@ -125,7 +126,9 @@ def _deadly(app: Any, recipient: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "load":
-        load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:])
+        name, number, per_second, *given = sys.argv[2:]
+        lane, policy = (*given, *("default", "resend")[len(given) :])
+        load(create_app(), name, int(number), float(per_second), lane, policy=policy)
     elif sys.argv[1] == "send":
         send(create_app(), sys.argv[2:])
     elif sys.argv[1] == "bulk":

@@ -36,7 +36,7 @@ def test_no_email_is_sent_by_two_workers_at_once_though_its_lease_is_shorter_tha
     }
     cases = [
         f"dot_{how}-{policy}{number}={policy}=default"
-        for number in range(20 if long else 4)
+        for number in range(20 if long else 3)
         for policy in ("resend", "hold")
         for how in ("slow_always", "late", "slow_always")
     ]
