@@ -65,6 +65,8 @@ AS_A_SERVICE = [
     "mailer retry --code 451 --since 2h --yes",
     "mailer pause bulk",
     "mailer resume bulk",
+    "mailer transports",
+    "mailer transports pause primary",
     "mailer test you@example.com",
 ]
 # The demo has its own test (tests/dev), the wheel and its extras as well (tests/test_wheel.py).
@@ -106,6 +108,7 @@ class Terminals:
             capture_output=True,
             text=True,
             check=False,
+            timeout=60,
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -180,9 +183,9 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
         "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{terminals.ports['5000']}",
         "PYTHONPATH": str(CHECKOUT),  # make_celery.py lies at the top of a checkout
     }
-    *dotenv, upgrade, gunicorn, worker, beat, status, listing, show, retry, pause, resume, test = (
-        AS_A_SERVICE
-    )
+    dotenv, parts, on_call = AS_A_SERVICE[:5], AS_A_SERVICE[5:9], AS_A_SERVICE[9:]
+    upgrade, gunicorn, worker, beat = parts
+    status, listing, show, retry, pause, resume, transports, rest, test = on_call
     for line in dotenv:
         terminals.run(line)
     terminals.run(upgrade)
@@ -207,6 +210,8 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     terminals.run(retry)
     assert "paused" in terminals.run(pause)
     assert "resumed" in terminals.run(resume)
+    assert "closed" in terminals.run(transports)
+    assert "paused" in terminals.run(rest.replace("primary", "default"))
     assert "250" in terminals.run(test)
     catcher.wait_for(1, to="you@example.com")
 

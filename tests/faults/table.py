@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -37,12 +36,25 @@ class Row(NamedTuple):
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
-    """Put the figures, and what they were measured on, between the two marks of the file."""
-    lines = [_line(_HEAD), _line(["---"] * len(_HEAD)), *(_line(row.cells()) for row in rows)]
-    figures = "\n".join([BEGIN, "", _measured_on(), "", *lines, "", END])
+    """Put the figures, and what they were measured on, between the two marks of the file.
+
+    The rows of suites that did not run this time stay: all of them together take hours.
+    """
     text = path.read_text()
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    path.write_text(pattern.sub(lambda _: figures, text))
+    before, _, rest = text.partition(BEGIN)
+    old, _, after = rest.partition(END)
+    new = [row.cells() for row in rows]
+    suites = {cells[0] for cells in new}
+    kept = [cells for cells in _table(old) if cells[0] not in suites]
+    lines = [_line(cells) for cells in (_HEAD, ["---"] * len(_HEAD), *sorted(kept + new))]
+    path.write_text("\n".join([before + BEGIN, "", _measured_on(), "", *lines, "", END + after]))
+
+
+def _table(text: str) -> list[list[str]]:
+    """Return the rows of the table that this module wrote."""
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    return [row for row in cells if len(row) == len(_HEAD) and row[0] != _HEAD[0]]
 
 
 def _line(cells: Sequence[str]) -> str:
