@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -55,6 +56,7 @@ class Worker:
         self._environ = environ
         self._log = log
         self._ending = threading.Event()
+        self._held_down = threading.Event()
         self.starts = 0
         self._process = self._start()
         self._thread = threading.Thread(target=self._supervise, daemon=True)
@@ -66,7 +68,7 @@ class Worker:
 
     def _supervise(self) -> None:
         while not self._ending.wait(0.05):
-            if self._process.exit_code is not None:
+            if self._process.exit_code is not None and not self._held_down.is_set():
                 self._process = self._start()
 
     @property
@@ -82,9 +84,25 @@ class Worker:
         self._process.kill()
         return time.time()
 
-    def stop(self) -> None:
+    @property
+    def process(self) -> Process:
+        """The present one."""
+        return self._process
+
+    def hold_down(self) -> None:
+        """Once it ends, leave it so until `bring_back`."""
+        self._held_down.set()
+
+    def bring_back(self) -> None:
+        self._held_down.clear()
+
+    def ask_to_end(self) -> None:
         self._ending.set()
         self._thread.join()
+        self._process.signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        self.ask_to_end()
         self._process.stop()
 
 
@@ -100,9 +118,12 @@ class Stand:
         workers: int = 1,
         concurrency: int = 1,
         delay: float = 0,
+        server: str = "tests.faults.oracle",
         port: int = 0,
     ) -> None:
+        """``server`` is the module that runs as the oracle."""
         self.folder = folder
+        self._server = server
         self._settings = dict(settings)
         self._app = app
         self._number = workers
@@ -121,7 +142,7 @@ class Stand:
             ends.callback(self.database.close)
             self.database.upgrade()
             self.oracle = ends.enter_context(
-                oracle(self.folder, delay=self._delay, port=self._port)
+                oracle(self.folder, delay=self._delay, port=self._port, module=self._server)
             )
             self._settings |= {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": self.oracle.port}
             self.environ = {**environment(self._settings), FOLDER: str(self.folder)}
@@ -138,6 +159,8 @@ class Stand:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for worker in self.workers:
+            worker.ask_to_end()  # all at once: each takes Celery some seconds
         self._ends.close()
 
     @contextmanager

@@ -22,7 +22,7 @@ from mailer.content import Attachment
 from mailer.db import Database
 from mailer.errors import IdempotencyConflict
 from mailer.ledger import Batch, Claimed, Filters, Ledger
-from mailer.models import LANES, OPEN, RETRYABLE, AuditEntry, Email, Switch, Status
+from mailer.models import LANES, OPEN, RETRYABLE, AuditEntry, Email, Status, Switch
 from mailer.outcome import Kind, Outcome
 from mailer.transitions import transition
 
