@@ -52,6 +52,14 @@ class Process:
         """Return how many ``send_email`` tasks the worker has received."""
         return len(re.findall(r"Task mailer\.send_email\[[^]]+\] received", self.output))
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def signal(self, number: int) -> None:
+        """Send a signal to it, and not to its children."""
+        self._popen.send_signal(number)
+
     def kill(self) -> None:
         """Kill it and its children with SIGKILL, at once."""
         os.killpg(self._popen.pid, signal.SIGKILL)

@@ -2,7 +2,9 @@
 
 Each line of FOLDER/told is ``began seconds id recipient``, or ``began seconds refused recipient``
 where dispatch raised: the caller then knows that nothing was accepted.
-Usage: ``client load NAME NUMBER PER_SECOND`` or ``client steps NAME=POLICY=LANE ...``.
+Usage: ``client load NAME NUMBER PER_SECOND`` or ``client steps NAME=POLICY=LANE ...`` or
+``client stream NAME NUMBER PER_SECOND [ARGUMENT=VALUE ...]``: arguments of dispatch, and
+``send_in`` and ``expires_in`` in seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mailer import Attachment, create_app, dispatch
@@ -60,6 +63,26 @@ def _dispatch(app: Any, recipient: str, **arguments: Any) -> None:
         file.write(line.encode())
 
 
+def stream(app: Any, name: str, number: int, per_second: float, arguments: dict[str, str]) -> None:
+    """Dispatch so many emails, at most so fast, or until FOLDER/NAME.enough is there."""
+    due = time.monotonic()
+    for position in range(number):
+        if (folder() / f"{name}.enough").exists():
+            return
+        _dispatch(app, f"{name}-{position}@example.com", **_timed(arguments))
+        due += 1 / per_second
+        time.sleep(max(0, due - time.monotonic()))
+
+
+def _timed(arguments: dict[str, str]) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    instants = {"send_in": "send_at", "expires_in": "expires_at"}
+    return {
+        instants.get(key, key): now + timedelta(seconds=float(value)) if key in instants else value
+        for key, value in arguments.items()
+    }
+
+
 def _deadly(app: Any, recipient: str) -> None:
     """Die at the step of dispatch that the recipient is named after."""
     record, ring = Ledger.record, Doorbell.ring
@@ -91,5 +114,8 @@ def _deadly(app: Any, recipient: str) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "load":
         load(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+    elif sys.argv[1] == "stream":
+        given = dict(argument.split("=", 1) for argument in sys.argv[5:])
+        stream(create_app(), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), given)
     else:
         steps(create_app(), sys.argv[2:])

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _CHECKOUT = Path(__file__).parent.parent.parent
-_MESSAGE_ID = re.compile(rb"(?i)message-id:\s*<([^@>]+)@")
+MESSAGE_ID = re.compile(rb"(?i)message-id:\s*<([^@>]+)@")
 
 
 class Oracle:
@@ -40,9 +40,11 @@ class Oracle:
 
 
 @contextmanager
-def oracle(folder: Path, *, delay: float = 0) -> Iterator[Oracle]:
+def oracle(
+    folder: Path, *, delay: float = 0, module: str = "tests.faults.oracle"
+) -> Iterator[Oracle]:
     """Run the server; it takes ``delay`` seconds to think about each message."""
-    command = [sys.executable, "-m", "tests.faults.oracle", str(folder), str(delay)]
+    command = [sys.executable, "-m", module, str(folder), str(delay)]
     process = subprocess.Popen(
         command, cwd=_CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -93,7 +95,7 @@ def _converse(sock: socket.socket, lines: BinaryIO, folder: Path, delay: float) 
             if email_id is None:
                 return
             time.sleep(delay)
-            _note(folder, email_id, recipient)
+            note(folder, email_id, recipient)
             if recipient.startswith("dot-"):
                 _wait_for_the_kill(folder, recipient)
             sock.sendall(b"250 2.0.0 accepted\r\n")
@@ -110,14 +112,15 @@ def _read_message(lines: BinaryIO, folder: Path, recipient: str) -> str | None:
     for number, line in enumerate(lines):
         if line == b".\r\n":
             return email_id
-        if not email_id and (found := _MESSAGE_ID.match(line)):
+        if not email_id and (found := MESSAGE_ID.match(line)):
             email_id = found[1].decode()
         if number == 20 and recipient.startswith("body-"):
             _wait_for_the_kill(folder, recipient)
     return None
 
 
-def _note(folder: Path, email_id: str, recipient: str) -> None:
+def note(folder: Path, email_id: str, recipient: str) -> None:
+    """Put it on disk that a message is accepted: its 250 may leave afterwards."""
     file = os.open(folder / "accepted", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         os.write(file, f"{time.time():.6f} {email_id} {recipient}\n".encode())

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +78,11 @@ class Worker:
         self._process.kill()
         return time.time()
 
+    @property
+    def process(self) -> Process:
+        """The present one."""
+        return self._process
+
     def stop(self) -> None:
         self._ending.set()
         self._thread.join()
@@ -96,13 +101,19 @@ class Stand:
         workers: int = 1,
         concurrency: int = 1,
         delay: float = 0,
+        server: str = "tests.faults.oracle",
+        environs: Sequence[Mapping[str, str]] = (),
     ) -> None:
+        """``server`` is the module that runs as the oracle. ``environs`` is what each worker's
+        environment has in addition."""
         self.folder = folder
+        self._server = server
         self._settings = dict(settings)
         self._app = app
         self._number = workers
         self._concurrency = str(concurrency)
         self._delay = delay
+        self._environs = environs or [{}] * workers
         self._ends = ExitStack()
         self.workers: list[Worker] = []
         self.oracle: Oracle
@@ -114,7 +125,9 @@ class Stand:
             self.database = Database(database_url(self._settings["MAILER_DATABASE_URL"]))
             ends.callback(self.database.close)
             self.database.upgrade()
-            self.oracle = ends.enter_context(oracle(self.folder, delay=self._delay))
+            self.oracle = ends.enter_context(
+                oracle(self.folder, delay=self._delay, module=self._server)
+            )
             self._settings |= {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": self.oracle.port}
             self.environ = {**environment(self._settings), FOLDER: str(self.folder)}
             ends.enter_context(self._beat())
@@ -150,7 +163,8 @@ class Stand:
         options = ["--loglevel", "INFO", "--concurrency", self._concurrency]
         options += ["--hostname", f"w{number}@%h"]
         log = self.folder / f"worker{number}.log"
-        one = Worker(self._app, self.environ, log, *options)
+        environ = {**self.environ, **self._environs[number]}
+        one = Worker(self._app, environ, log, *options)
         ends.callback(one.stop)
         self.workers.append(one)
 
@@ -169,6 +183,10 @@ class Stand:
             assert process.exit_code == 0, process.output
         finally:
             process.stop()
+
+    def enough(self, name: str) -> None:
+        """Let a client end that dispatches to recipients of this name."""
+        (self.folder / f"{name}.enough").touch()
 
     def told(self, name: str = "") -> list[Told]:
         """Return what clients were told, about recipients whose name begins so."""
