@@ -108,7 +108,7 @@ class Held:
 
 def test_a_lost_acknowledgement_makes_a_worker_connect_anew() -> None:
     with Connection("memory://") as connection:
-        channel = connection.channel()
+        channel: Any = connection.channel()
         channel.basic_qos(0, 1, False)
         channel.qos.append("a message", "its tag")
         consumer = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel))
