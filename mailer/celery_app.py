@@ -14,7 +14,7 @@ from celery.signals import (
 )
 from celery.worker.state import reserved_requests
 from flask import Flask, current_app, has_app_context
-from kombu import Queue
+from kombu import Connection, Queue
 from kombu.transport import virtual
 
 from . import shutdown, watch
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 PRUNE_EVERY_SECONDS = 600.0
 """Often and short, so that it is never much at a time."""
+
+RECONNECT_SECONDS = 5.0
+"""The longest wait before a worker looks again whether the broker is back."""
 
 CLOCKS_APART_SECONDS = 300.0
 """How far the clocks of two machines may differ."""
@@ -87,6 +90,7 @@ def add_lanes(celery_app: Celery, namespace: str, *, sweep_seconds: float) -> No
     Works on a Celery app that the application made itself, and keeps what it had set.
     """
     celery_app.steps["consumer"].update((_Watch, _Recount))
+    cast(Any, celery_app.amqp).Connection = _Connection
     conf = celery_app.conf
     queues = list(conf.task_queues or [Queue(conf.task_default_queue)])
     names = {queue.name for queue in queues}
@@ -109,6 +113,14 @@ def add_lanes(celery_app: Celery, namespace: str, *, sweep_seconds: float) -> No
         },
         **(conf.beat_schedule or {}),
     }
+
+
+class _Connection(Connection):
+    """A connection to the broker. Celery has no setting for how long a worker waits to try again:
+    after an outage of some minutes it would be half a minute more."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return super().ensure_connection(*args, **{"interval_max": RECONNECT_SECONDS, **kwargs})
 
 
 class _Repeated(bootsteps.StartStopStep):

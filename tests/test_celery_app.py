@@ -13,9 +13,11 @@ from celery.result import AsyncResult
 from celery.worker.state import reserved_requests
 from flask import Flask, current_app
 from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from mailer import Mailer, celery_init_app
-from mailer.celery_app import DEFAULTS, _Recount, add_lanes
+from mailer.celery_app import DEFAULTS, RECONNECT_SECONDS, _Recount, add_lanes
+from mailer.dev.ports import free_port
 from mailer.tasks import send_email
 
 from .conftest import AppFactory
@@ -127,6 +129,24 @@ def test_a_worker_with_a_fast_clock_takes_sweeps_for_fresh() -> None:
     celery_app = celery_init_app(eager("shop"))
     add_lanes(celery_app, "mailer", sweep_seconds=5)
     assert celery_app.conf.beat_schedule["mailer.sweep"]["options"]["expires"] > 120
+
+
+def test_a_worker_looks_every_few_seconds_whether_the_broker_is_back() -> None:
+    app = Flask("shop")
+    app.config["CELERY"] = {"broker_url": f"redis://127.0.0.1:{free_port()}/0"}
+    celery_app = celery_init_app(app)
+    add_lanes(celery_app, "mailer", sweep_seconds=5)
+    waits: list[float] = []
+
+    def failed(error: Exception, wait: float) -> None:
+        waits.append(wait)
+        if len(waits) == 3:
+            raise error
+
+    with celery_app.connection_for_read() as connection, pytest.raises(OperationalError):
+        connection.ensure_connection(failed, interval_start=0, interval_step=3)
+    assert len(waits) == 3
+    assert max(waits) <= RECONNECT_SECONDS  # Celery's third would have been 6
 
 
 def test_send_email_leaves_ignore_result_at_its_default() -> None:
