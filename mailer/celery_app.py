@@ -49,8 +49,8 @@ DEFAULTS: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
-    # A Redis that is full or a replica for a while answers with errors: a worker that ends at
-    # the first one takes the mail in its children's hands with it.
+    # A Redis that is full or a replica for a while answers with errors: the first would end the
+    # worker, which sends nothing until somebody starts it again.
     "broker_channel_error_retry": True,
     "broker_transport_options": {
         # Below Redis's own limits and Celery's default; nothing here runs that long.
