@@ -27,7 +27,8 @@ MINUTES = float(os.environ.get("SOAK_MINUTES", "30"))
 PER_SECOND = 15
 HOLD_PER_SECOND = 2
 RSS_GROWTH_MB = 10
-FDS_GROWTH = 4
+FDS_GROWTH = 8
+"""A worker's first ring opens 5 for good, and it may come late; an SMTP conversation is one."""
 
 
 class Size(NamedTuple):
@@ -73,7 +74,7 @@ def test_a_soak_loses_nothing_and_no_worker_grows(
     assert stayed == 1
     _check(verdict, held_up, kills, number + held)
     assert after.rss_mb < before.rss_mb + RSS_GROWTH_MB, grown
-    assert abs(after.fds - before.fds) <= FDS_GROWTH, grown
+    assert after.fds <= before.fds + FDS_GROWTH, grown
 
 
 def _watch(
