@@ -12,8 +12,10 @@ from celery.signals import (
     worker_process_shutdown,
     worker_shutting_down,
 )
+from celery.worker.state import reserved_requests
 from flask import Flask, current_app, has_app_context
-from kombu import Queue
+from kombu import Connection, Queue
+from kombu.transport import virtual
 
 from . import shutdown, watch
 from .doorbell import queue_name
@@ -25,6 +27,15 @@ log = logging.getLogger(__name__)
 
 PRUNE_EVERY_SECONDS = 600.0
 """Often and short, so that it is never much at a time."""
+
+RECONNECT_SECONDS = 5.0
+"""The longest wait before a worker looks again whether the broker is back."""
+
+CLOCKS_APART_SECONDS = 300.0
+"""How far the clocks of two machines may differ."""
+
+RECOUNT_SECONDS = 5.0
+"""How often a worker looks whether it waits for a message that it has long dealt with."""
 
 # What Flask's guide leaves open, set to what is safe. `app.config["CELERY"]` overrides each.
 DEFAULTS: dict[str, Any] = {
@@ -38,8 +49,20 @@ DEFAULTS: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
-    # Below Redis's own limits and Celery's default; nothing here runs that long.
-    "broker_transport_options": {"visibility_timeout": 3600, "queue_order_strategy": "priority"},
+    # A Redis that is full or a replica for a while answers with errors: the first would end the
+    # worker, which sends nothing until somebody starts it again.
+    "broker_channel_error_retry": True,
+    "broker_transport_options": {
+        # Below Redis's own limits and Celery's default; nothing here runs that long.
+        "visibility_timeout": 3600,
+        "queue_order_strategy": "priority",
+        # Without these a connection that a firewall or a failover forgot, and told nobody, is
+        # waited for: workers and beat stand still for good, and do not even end when asked to.
+        "socket_timeout": 3,
+        "socket_connect_timeout": 3,
+        "socket_keepalive": True,
+        "health_check_interval": 3,
+    },
 }
 
 
@@ -66,7 +89,8 @@ def add_lanes(celery_app: Celery, namespace: str, *, sweep_seconds: float) -> No
 
     Works on a Celery app that the application made itself, and keeps what it had set.
     """
-    celery_app.steps["consumer"].add(_Watch)
+    celery_app.steps["consumer"].update((_Watch, _Recount))
+    cast(Any, celery_app.amqp).Connection = _Connection
     conf = celery_app.conf
     queues = list(conf.task_queues or [Queue(conf.task_default_queue)])
     names = {queue.name for queue in queues}
@@ -77,35 +101,77 @@ def add_lanes(celery_app: Celery, namespace: str, *, sweep_seconds: float) -> No
         "mailer.sweep": {
             "task": "mailer.sweep",
             "schedule": sweep_seconds,
-            # Sweeps that waited behind a busy worker would only repeat each other.
-            "options": {"expires": sweep_seconds},
+            # Sweeps that waited behind a busy worker would only repeat each other. Beat's clock
+            # sets the time and the worker's clock reads it: a worker that is fast must not throw
+            # every sweep away.
+            "options": {"expires": sweep_seconds + CLOCKS_APART_SECONDS},
         },
         "mailer.prune": {
             "task": "mailer.prune",
             "schedule": PRUNE_EVERY_SECONDS,
-            "options": {"expires": PRUNE_EVERY_SECONDS},
+            "options": {"expires": PRUNE_EVERY_SECONDS + CLOCKS_APART_SECONDS},
         },
         **(conf.beat_schedule or {}),
     }
 
 
-class _Watch(bootsteps.StartStopStep):
-    """Looks after the scheduler in the worker's main process, whether its children are busy or
-    idle. Celery starts it anew with each connection to the broker, and loses its timers before."""
+class _Connection(Connection):
+    """A connection to the broker. Celery has no setting for how long a worker waits to try again:
+    after an outage of some minutes it would be half a minute more."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return super().ensure_connection(*args, **{"interval_max": RECONNECT_SECONDS, **kwargs})
+
+
+class _Repeated(bootsteps.StartStopStep):
+    """Does something again and again in the worker's main process, whether its children are busy
+    or idle. Celery starts it anew with each connection to the broker, and loses its timers
+    before."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
+    seconds: float
     _timer: Any = None
 
     def start(self, consumer: Any) -> None:
         self.stop(consumer)
-        self._timer = consumer.timer.call_repeatedly(
-            watch.LOOK_SECONDS, watch.look, (serving(consumer.app),)
-        )
+        self._timer = consumer.timer.call_repeatedly(self.seconds, self.look, (consumer,))
 
     def stop(self, consumer: Any) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def look(self, consumer: Any) -> None:
+        raise NotImplementedError
+
+
+class _Watch(_Repeated):
+    """Looks after the scheduler."""
+
+    seconds = watch.LOOK_SECONDS
+
+    def look(self, consumer: Any) -> None:
+        watch.look(serving(consumer.app))
+
+
+class _Recount(_Repeated):
+    """Connects anew after an acknowledgement that failed.
+
+    Celery logs it and goes on, but the message keeps one of the few places that a worker has for
+    messages: one that takes a single message at a time never asks Redis for another.
+    """
+
+    seconds = RECOUNT_SECONDS
+
+    def look(self, consumer: Any) -> None:
+        channel = consumer.task_consumer.channel
+        if not isinstance(channel, virtual.Channel):
+            return  # a broker that counts itself
+        free = channel.qos.can_consume_max_estimate()
+        waiting = sum(not request.acknowledged for request in list(reserved_requests))
+        if free is not None and channel.qos.prefetch_count - free > waiting:
+            # Celery takes it for what it is, and starts over with a new connection.
+            raise ConnectionError("an acknowledgement was lost")
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,12 @@ class Doorbell:
                 self._bell(lane), email_id, nx=True, px=RINGS_FOR_MS
             ):
                 return False
-            self._publish(lane, email_id)
+            try:
+                self._publish(lane, email_id)
+            except Exception:
+                if self._redis:
+                    self._redis.delete(self._bell(lane))  # no task comes to answer it
+                raise
         # Whatever it is, the email is stored and beat will ring: the caller must not fail.
         except Exception as error:  # noqa: BLE001
             self._failed(lane, error)
@@ -160,6 +165,7 @@ class Doorbell:
 
     def _failed(self, lane: str, error: Exception) -> None:
         self.failures += 1
+        self._open()  # what else is kept open is as dead, and would fail once more each
         self._quiet_until = time.monotonic() + QUIET_SECONDS
         log.warning("doorbell lane=%s failed, beat will ring: %r", lane, error)
 

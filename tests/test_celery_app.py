@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from celery import Celery, shared_task
 from celery.result import AsyncResult
+from celery.worker.state import reserved_requests
 from flask import Flask, current_app
+from kombu import Connection
+from kombu.exceptions import OperationalError
 
 from mailer import Mailer, celery_init_app
-from mailer.celery_app import DEFAULTS
+from mailer.celery_app import DEFAULTS, RECONNECT_SECONDS, _Recount, add_lanes
+from mailer.dev.ports import free_port
 from mailer.tasks import send_email
 
 from .conftest import AppFactory
@@ -76,8 +82,8 @@ def test_the_apps_celery_settings_win_over_the_safe_defaults() -> None:
     conf = celery_init_app(app).conf
     assert conf.worker_prefetch_multiplier == 4
     assert conf.broker_transport_options == {
+        **DEFAULTS["broker_transport_options"],
         "visibility_timeout": 7200,
-        "queue_order_strategy": "priority",
     }
     assert conf.task_ignore_result is DEFAULTS["task_ignore_result"] is True
     assert conf.accept_content == ["json"]
@@ -94,6 +100,53 @@ def test_an_apps_own_celery_gets_the_lanes_and_keeps_its_queues_and_schedule() -
         "mailer.critical", "celery", "mailer.default", "mailer.bulk",
     ]  # fmt: skip
     assert set(own.conf.beat_schedule) == {"tidy", "mailer.sweep", "mailer.prune"}
+
+
+class Held:
+    """A task that a worker has received."""
+
+    acknowledged = False
+
+
+def test_a_lost_acknowledgement_makes_a_worker_connect_anew() -> None:
+    with Connection("memory://") as connection:
+        channel: Any = connection.channel()
+        channel.basic_qos(0, 1, False)
+        channel.qos.append("a message", "its tag")
+        consumer = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel))
+        recount = _Recount(consumer)
+        request = Held()
+        reserved_requests.add(request)
+        recount.look(consumer)  # a task has it that is yet to acknowledge it
+        reserved_requests.discard(request)
+        with pytest.raises(ConnectionError):
+            recount.look(consumer)
+        channel.qos.ack("its tag")
+        recount.look(consumer)
+
+
+def test_a_worker_with_a_fast_clock_takes_sweeps_for_fresh() -> None:
+    celery_app = celery_init_app(eager("shop"))
+    add_lanes(celery_app, "mailer", sweep_seconds=5)
+    assert celery_app.conf.beat_schedule["mailer.sweep"]["options"]["expires"] > 120
+
+
+def test_a_worker_looks_every_few_seconds_whether_the_broker_is_back() -> None:
+    app = Flask("shop")
+    app.config["CELERY"] = {"broker_url": f"redis://127.0.0.1:{free_port()}/0"}
+    celery_app = celery_init_app(app)
+    add_lanes(celery_app, "mailer", sweep_seconds=5)
+    waits: list[float] = []
+
+    def failed(error: Exception, wait: float) -> None:
+        waits.append(wait)
+        if len(waits) == 3:
+            raise error
+
+    with celery_app.connection_for_read() as connection, pytest.raises(OperationalError):
+        connection.ensure_connection(failed, interval_start=0, interval_step=3)
+    assert len(waits) == 3
+    assert max(waits) <= RECONNECT_SECONDS  # Celery's third would have been 6
 
 
 def test_send_email_leaves_ignore_result_at_its_default() -> None:

@@ -94,6 +94,14 @@ def test_lanes_have_bells_of_their_own(doorbell: Doorbell, client: redis.Redis) 
     assert published(client, "critical") == ["('two',)"]
 
 
+def test_a_bell_whose_task_was_not_published_is_silent(
+    doorbell: Doorbell, client: redis.Redis
+) -> None:
+    client.set("mailer.default", "not a queue")
+    assert doorbell.ring("default", "one") is False
+    assert not client.exists("mailer:bell:default")
+
+
 def test_a_bell_that_nobody_answers_is_forgotten(doorbell: Doorbell, client: redis.Redis) -> None:
     doorbell.ring("default", "one")
     remaining: Any = client.pttl("mailer:bell:default")

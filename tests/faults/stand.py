@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -120,8 +120,10 @@ class Stand:
         delay: float = 0,
         server: str = "tests.faults.oracle",
         port: int = 0,
+        environs: Sequence[Mapping[str, str]] = (),
     ) -> None:
-        """``server`` is the module that runs as the oracle."""
+        """``server`` is the module that runs as the oracle. ``environs`` is what each worker's
+        environment has in addition."""
         self.folder = folder
         self._server = server
         self._settings = dict(settings)
@@ -130,6 +132,7 @@ class Stand:
         self._concurrency = str(concurrency)
         self._delay = delay
         self._port = port
+        self._environs = environs or [{}] * workers
         self._ends = ExitStack()
         self.workers: list[Worker] = []
         self.oracle: Oracle
@@ -181,7 +184,8 @@ class Stand:
         options = ["--loglevel", "INFO", "--concurrency", self._concurrency]
         options += ["--hostname", f"w{number}@%h"]
         log = self.folder / f"worker{number}.log"
-        one = Worker(self._app, self.environ, log, *options)
+        environ = {**self.environ, **self._environs[number]}
+        one = Worker(self._app, environ, log, *options)
         ends.callback(one.stop)
         self.workers.append(one)
 
@@ -200,6 +204,10 @@ class Stand:
             assert process.exit_code == 0, process.output
         finally:
             process.stop()
+
+    def enough(self, name: str) -> None:
+        """Let a client end that dispatches to recipients of this name."""
+        (self.folder / f"{name}.enough").touch()
 
     def told(self, name: str = "") -> list[Told]:
         """Return what clients were told, about recipients whose name begins so."""
