@@ -149,11 +149,22 @@ def host(value: Any) -> str:
     return str(value)
 
 
+def ehlo_name(value: Any) -> str:
+    if not re.fullmatch(r"[!-~]+", text(value)):
+        raise ValueError("a host name, or an address literal such as [192.0.2.7]")
+    return str(value)
+
+
 def existing(kind: str) -> Parser:
     def parse(value: Any) -> str:
         path = Path(text(value))
-        if not (path.is_file() if kind == "file" else path.is_dir()):
-            raise ValueError(f"the path of a {kind} that is there")
+        expected = f"the path of a {kind} that is there"
+        try:
+            is_there = path.is_file() if kind == "file" else path.is_dir()
+        except (OSError, ValueError):  # too long, or with a null byte
+            raise ValueError(expected) from None
+        if not is_there:
+            raise ValueError(expected)
         return str(path)
 
     return parse
@@ -185,7 +196,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAIL_ASCII_ATTACHMENTS", boolean, False, "reduce the file names of attachments to ASCII"),
     Setting("MAIL_DEBUG", boolean, False, "log every reply of the SMTP server; never a secret"),
     Setting("MAIL_CA_FILE", existing("file"), None, "certificates to trust instead of the system's"),
-    Setting("MAIL_LOCAL_HOSTNAME", text, None, "name to say in EHLO (default: the address literal)"),
+    Setting("MAIL_LOCAL_HOSTNAME", ehlo_name, None, "name to say in EHLO (default: the address literal)"),
     Setting("MAIL_CONNECT_TIMEOUT_SECONDS", seconds(0.1, 300), 10, "for connecting and the greeting"),
     Setting("MAIL_TIMEOUT_SECONDS", seconds(0.1, 600), 30, "for the reply to each command"),
     Setting("MAIL_FINAL_TIMEOUT_SECONDS", seconds(0.1, 1200), 120, "for the reply after the final dot"),
@@ -204,7 +215,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_ALLOW_TEST_DOMAINS", boolean, False, "accept addresses under .test and localhost"),
     Setting("MAILER_BATCH", whole(1, 1000), 100, "deliveries that a worker claims at once"),
     Setting("MAILER_DRAIN_SECONDS", seconds(0.1, 600), 20, "a task drains so long, then passes on"),
-    Setting("MAILER_TASK_SECONDS", seconds(1, 3600), 300, "hard limit of one task"),
+    Setting("MAILER_TASK_SECONDS", seconds(1, 3600), 360, "hard limit of one task"),
     Setting("MAILER_LEASE_SECONDS", seconds(1, 7200), 600, "a claim is given up after so long"),
     Setting("MAILER_SWEEP_SECONDS", seconds(0.5, 60), 5, "how often beat looks for due deliveries"),
     Setting("MAILER_MAX_ATTEMPTS", whole(1, 100), 12, "attempts before a delivery fails"),
@@ -273,9 +284,14 @@ def celery_settings(given: Any) -> dict[str, Any]:
 
 
 def message_budget(config: Mapping[str, Any]) -> float:
-    """Seconds that one email may take at worst, from connecting to the last reply."""
+    """Seconds that one email is reckoned to take at worst, from connecting to the last reply."""
     servers = [one.server(config) for one in transports(config)]
-    return max(one.connect_timeout + 3 * one.timeout + one.final_timeout for one in servers)
+    return max(one.connect_timeout + one.message_timeout for one in servers)
+
+
+def message_timeout(config: Mapping[str, Any]) -> float:
+    """Seconds that a message may take once its first byte has left, to the last reply."""
+    return max(one.server(config).message_timeout for one in transports(config))
 
 
 def transports(config: Mapping[str, Any]) -> tuple[dsn.Dsn, ...]:

@@ -23,13 +23,17 @@ def drain(state: State, lane: str) -> int:
     nothing waits here until there is room again, a worker is rung for then.
     """
     config = state.config
-    ends = time.monotonic() + config["MAILER_DRAIN_SECONDS"]
+    began = time.monotonic()
+    ends = began + config["MAILER_DRAIN_SECONDS"]
+    # A server may take its time before a message leaves: then it goes on while the task and the
+    # claim last, or a slow one would hold up its lane for good.
+    task_leaves = began + config["MAILER_TASK_SECONDS"] - state.message_timeout
     claimed = 0
     answered = False
     with Turn(state.traffic, lane, state.ledger.paused_transports) as turn:
         while not shutdown.announced():
             # An email is started only if it can end, at its slowest, within the lease.
-            lease_ends = time.monotonic() + config["MAILER_LEASE_SECONDS"] - state.message_budget
+            lease_ends = time.monotonic() + config["MAILER_LEASE_SECONDS"]
             room = turn.room(config["MAILER_BATCH"])
             if not room:
                 _come_back(state, lane, turn.wait)
@@ -52,7 +56,8 @@ def drain(state: State, lane: str) -> int:
                 state,
                 batch,
                 turn,
-                until=min(ends, lease_ends),
+                start_until=min(ends, lease_ends - state.message_budget),
+                leave_until=min(task_leaves, lease_ends - state.message_timeout),
                 interrupted=lambda: _is_due_before(state, lane),
             ).run()
             if time.monotonic() > ends or shutdown.announced() or _is_due_before(state, lane):

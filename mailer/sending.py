@@ -45,15 +45,18 @@ class Sending:
         batch: Batch,
         turn: Turn,
         *,
-        until: float,
+        start_until: float,
+        leave_until: float,
         interrupted: Callable[[], bool],
     ) -> None:
-        """No email is started after ``until`` (of the monotonic clock), nor once the worker is
-        to end. ``interrupted`` is asked about once a second; True ends the batch as well."""
+        """No email is started after ``start_until`` (of the monotonic clock), nor once the worker
+        is to end, and no message begins to leave after ``leave_until``. ``interrupted`` is asked
+        about once a second; True ends the batch as well."""
         self.state = state
         self._batch = batch
         self._turn = turn
-        self._until = until
+        self._start_until = start_until
+        self._leave_until = leave_until
         self._interrupted = interrupted
         self._waiting = deque(batch.deliveries)
         self._unrecorded = {claimed.delivery_id: claimed for claimed in batch.deliveries}
@@ -118,7 +121,10 @@ class Sending:
         """Send over one transport. If it cannot be used, they wait for another one."""
         transport = self.state.traffic.transports[name]
         outcomes = transport.send(
-            self._envelopes(group), may_start=self._may_start, mark=self._mark
+            self._envelopes(group),
+            may_start=self._may_start,
+            mark=self._mark,
+            until=self._leave_until,
         )
         with closing(outcomes):
             for outcome in outcomes:
@@ -138,17 +144,28 @@ class Sending:
             self._over = True
         elif time.monotonic() - self._settled_at > SETTLE_SECONDS:
             self._settle()
-            self._over = self._over or self._interrupted()
+            self._over = self._over or self._is_interrupted()
 
     def _may_start(self) -> bool:
-        return time.monotonic() < self._until and not (self._over or shutdown.announced())
+        return time.monotonic() < self._start_until and not (self._over or shutdown.announced())
 
     def _mark(self) -> bool:
         """For ``hold`` alone: commit that the message is about to leave. Others pay nothing."""
         claimed = self._under_way[0]  # the oldest without an outcome is the one being sent
         if claimed.email.on_unknown != "hold":
             return True
-        return self.state.ledger.mark(self._batch.token, claimed.delivery_id)
+        try:
+            return self.state.ledger.mark(self._batch.token, claimed.delivery_id)
+        except LedgerUnavailable as error:
+            # Nothing has left: the email goes back, rather than to its lease.
+            log.warning("mark=failed delivery=%s: %s", claimed.delivery_id, error)
+            return False
+
+    def _is_interrupted(self) -> bool:
+        try:
+            return self._interrupted()
+        except LedgerUnavailable:
+            return True  # what was learned cannot be settled either, for now
 
     def _envelopes(self, group: deque[Claimed]) -> Iterator[Envelope]:
         """Compose one email at a time, just when the transport asks for it."""
@@ -246,6 +263,8 @@ def _compose(state: State, claimed: Claimed) -> Composed | Outcome:
         composed = compose(state, email)
     except (RenderError, MessageError) as error:
         return Outcome(Kind.UNRENDERABLE, "render", words=str(error))
+    except LedgerUnavailable as error:
+        return Outcome(Kind.NOT_STARTED, "render", words=str(error))
     except TemplateError as error:
         # This worker may be older than the app that dispatched, or its folder half copied.
         return Outcome(Kind.DEFERRED, "render", words=str(error))

@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery
 from flask import Flask, current_app
 
-from .config import message_budget, transports
+from .config import message_budget, message_timeout, transports
 from .db import Database, located
 from .doorbell import Doorbell
 from .errors import MailerError
@@ -114,8 +114,13 @@ class State:
 
     @property
     def message_budget(self) -> float:
-        """Seconds that one email may take at worst."""
+        """Seconds that one email is reckoned to take at worst."""
         return message_budget(self.config)
+
+    @property
+    def message_timeout(self) -> float:
+        """Seconds that a message may take once it has begun to leave."""
+        return message_timeout(self.config)
 
     def forget(self) -> None:
         """In a forked child: drop what was inherited open. An SMTP connection that two processes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -61,18 +62,20 @@ class Transport:
         *,
         may_start: Callable[[], bool] = _always,
         mark: Callable[[], bool] = _always,
+        until: float = math.inf,
     ) -> Generator[Outcome, None, None]:
         """Yield exactly one outcome for each envelope, in order.
 
-        Envelopes are taken one ahead of the outcomes. ``may_start`` is asked right before a
-        message leaves; once it says False, that envelope and all that follow are NOT_STARTED.
+        Envelopes are taken one ahead of the outcomes. ``may_start`` is asked before anything is
+        done for one; once it says False, that envelope and all that follow are NOT_STARTED.
         ``mark`` is asked once for each message, when nothing but the message is left to send: the
-        last moment to note that it may be out. False likewise stops it.
+        last moment to note that it may be out. False likewise stops it. Until then no server is
+        waited for any longer than ``until``, of the monotonic clock.
         Once no connection can be had, all that follow are UNAVAILABLE; once the login is refused
         for now, they are NOT_STARTED. What the iterable or ``may_start`` raises comes through, and
         nothing more is sent.
         """
-        run = _Run(self, may_start, mark)
+        run = _Run(self, may_start, mark, until)
         try:
             source = iter(envelopes)
             envelope = next(source, None)
@@ -125,14 +128,16 @@ class Transport:
             connection.abandon()
         self._begin()
 
-    def open(self) -> Connection:
-        """Return a new connection. Raises `ConnectFailed`."""
-        connection = Connection(self.server, transport=self.name, observe=self._observe)
+    def open(self, until: float = math.inf) -> Connection:
+        """Return a new connection, by ``until``. Raises `ConnectFailed`."""
+        connection = Connection(
+            self.server, transport=self.name, observe=self._observe, until=until
+        )
         with self._lock:
             self._opened.add(connection)
         return connection
 
-    def check_out(self) -> Connection:
+    def check_out(self, until: float = math.inf) -> Connection:
         """Return the connection that was used last if it is still good, else a new one."""
         if os.getpid() != self._process:
             self.forget()
@@ -144,7 +149,7 @@ class Transport:
             if monotonic() - since < self._max_idle and connection.usable():
                 return connection
             connection.close()
-        return self.open()
+        return self.open(until)
 
     def check_in(self, connection: Connection) -> None:
         """Keep a connection for the next to check out, unless it is in the middle of something."""
@@ -165,11 +170,16 @@ class _Run:
     """One call of `Transport.send`: the connection that it holds, and why it stopped."""
 
     def __init__(
-        self, transport: Transport, may_start: Callable[[], bool], mark: Callable[[], bool]
+        self,
+        transport: Transport,
+        may_start: Callable[[], bool],
+        mark: Callable[[], bool],
+        until: float,
     ) -> None:
         self._transport = transport
         self._may_start = may_start
         self._mark = mark
+        self._until = until
         self._connection: Connection | None = None
         self._losses = 0
         self._verdict: Outcome | None = None
@@ -178,8 +188,7 @@ class _Run:
     def deliver(self, envelope: Envelope, following: Envelope | None) -> Outcome:
         if self._verdict is not None:
             return self._verdict
-        announced = self._connection is not None and self._connection.awaits(envelope)
-        if not announced and not self._may_start():
+        if not self._may_start():
             self._verdict = Outcome(Kind.NOT_STARTED)
             return self._verdict
         try:
@@ -209,17 +218,14 @@ class _Run:
                 following = None  # goes over the next connection
             try:
                 return connection.deliver(
-                    envelope, following=following, may_start=self._may_start_and_mark
+                    envelope, following=following, mark=self._mark, until=self._until
                 )
             except Interrupted as interrupted:
                 # Nothing of the message has left. A connection that did serve before tells
                 # nothing about this email; what a new one does is the answer.
-                if new:
+                if new or monotonic() >= self._until:
                     return interrupted.outcome
-            connection = self._connection = self._transport.open()
-
-    def _may_start_and_mark(self) -> bool:
-        return self._may_start() and self._mark()
+            connection = self._connection = self._transport.open(self._until)
 
     def _ready(self) -> Connection:
         connection = self._connection
@@ -227,7 +233,7 @@ class _Run:
             connection.close()
         if connection is None or not connection.alive:
             self._connection = None
-            connection = self._connection = self._transport.check_out()
+            connection = self._connection = self._transport.check_out(self._until)
         return connection
 
     def _count_losses(self, outcome: Outcome) -> None:

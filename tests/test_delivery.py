@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import time
 import tracemalloc
 from typing import Any
 
@@ -19,6 +20,7 @@ from mailer.errors import InvalidEmail, LedgerUnavailable, TemplateError
 from mailer.state import of
 
 from .conftest import AppFactory, let_circuits_probe, let_time_pass
+from .smtp_server import Do, SMTPServer
 
 
 def delivery(app: Flask) -> Any:
@@ -237,6 +239,42 @@ def test_a_drain_whose_time_is_over_hands_back_what_it_has_not_started(
     assert [(row.status, row.attempts) for row in rows] == [("queued", 0)] * 3
     assert catcher.messages() == []
     assert rung == ["default"]
+
+
+def test_a_server_slower_than_a_drain_holds_up_nobody_for_good(make_app: AppFactory) -> None:
+    slow = [Do(call=lambda: time.sleep(0.3)) for _ in range(9)]
+    with SMTPServer(script={"mail": slow[:], "rcpt": slow[:], "data": slow[:]}) as smtp:
+        app = make_app(
+            MAIL_PORT=smtp.port, MAILER_DRAIN_SECONDS=0.5, CELERY={"broker_url": "memory://"}
+        )
+        with app.app_context():
+            send()
+        drain(of(app), "default")
+        assert [row.status for row in of(app).ledger.list(Filters(), 10)] == ["sent"]
+
+
+@pytest.mark.parametrize("verb", ["mark", "is_due"])
+def test_a_ledger_that_fails_before_a_message_leaves_leaves_nothing_to_its_lease(
+    make_app: AppFactory, catcher: Catcher, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    app = make_app(MAIL_PORT=catcher.smtp_port, CELERY={"broker_url": "memory://"})
+    state = of(app)
+    with app.app_context():
+        for _ in range(3):
+            send(on_unknown="hold")
+
+    def away(*_: Any) -> bool:
+        raise LedgerUnavailable("locked")
+
+    monkeypatch.setattr("mailer.sending.SETTLE_SECONDS", 0)
+    with monkeypatch.context() as patch, contextlib.suppress(LedgerUnavailable):
+        patch.setattr(state.ledger, verb, away)
+        drain(state, "default")
+    assert {row.status for row in state.ledger.list(Filters(), 10)} <= {"queued", "sent"}
+    assert {row.attempts for row in state.ledger.list(Filters(statuses={"queued"}), 10)} == {0}
+    drain(state, "default")
+    assert {row.status for row in state.ledger.list(Filters(), 10)} == {"sent"}
+    assert len(catcher.messages()) == 3
 
 
 def test_a_worker_that_is_to_end_starts_no_more_and_hands_back_the_rest(

@@ -769,7 +769,7 @@ def test_a_message_that_may_not_start_is_never_finished(*, pipelining: bool) -> 
     with SMTPServer(features=["PIPELINING"] if pipelining else []) as smtp:
         with connected(smtp) as connection:
             assert connection.deliver(ANN, following=BOB).kind is Kind.SENT
-            outcome = connection.deliver(BOB, following=ANN, may_start=lambda: False)
+            outcome = connection.deliver(BOB, following=ANN, mark=lambda: False)
             assert outcome.kind is Kind.NOT_STARTED
             assert not connection.alive
         assert smtp.sessions[0].ended.wait(5)
@@ -780,12 +780,12 @@ def test_a_message_that_may_not_start_is_never_finished(*, pipelining: bool) -> 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_error_on_the_way_leaves_no_connection_to_reuse(error: type[BaseException]) -> None:
-    def may_start() -> bool:
+    def mark() -> bool:
         raise error
 
     with SMTPServer() as smtp, connected(smtp) as connection:
         with pytest.raises(error):
-            connection.deliver(ANN, may_start=may_start)
+            connection.deliver(ANN, mark=mark)
         assert not connection.alive
         assert smtp.sessions[0].ended.wait(5)
         assert smtp.messages == []

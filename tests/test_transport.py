@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -335,17 +336,28 @@ def test_nothing_is_said_for_what_may_not_start() -> None:
         assert smtp.sessions == []
 
 
-def test_permission_is_asked_when_only_the_message_is_left_to_send() -> None:
+def test_a_mark_is_asked_for_when_only_the_message_is_left_to_send() -> None:
     lines: list[list[str]] = []
 
-    def may_start() -> bool:
+    def mark() -> bool:
         lines.append([line.split()[0] for line in smtp.lines])
         return True
 
     with SMTPServer() as smtp, transport_to(smtp) as transport:
-        list(transport.send(envelopes(2), may_start=may_start))
+        list(transport.send(envelopes(2), mark=mark))
     once = ["MAIL", "RCPT", "DATA"]
-    assert lines == [[], ["EHLO", *once], ["EHLO", *once, *once]]
+    assert lines == [["EHLO", *once], ["EHLO", *once, *once]]
+
+
+def test_no_reply_is_waited_for_beyond_the_end_but_the_one_to_a_message_that_left() -> None:
+    slowly = {stage: [Do(call=lambda: time.sleep(0.4))] for stage in ("rcpt", "dot")}
+    with SMTPServer(script=slowly) as smtp, transport_to(smtp) as transport:
+        began = time.monotonic()
+        (outcome,) = transport.send(envelopes(1), until=began + 0.2)
+        assert outcome.kind is Kind.DEFERRED
+        assert time.monotonic() - began < 0.35
+        (outcome,) = transport.send(envelopes(1), until=time.monotonic() + 0.2)
+        assert outcome.kind is Kind.SENT, "its dot took longer, but it had left"
 
 
 # Errors of the caller

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -64,15 +65,20 @@ class Connection:
     """How many envelopes were tried on it."""
 
     def __init__(
-        self, server: Server, *, transport: str | None = None, observe: Observer | None = None
+        self,
+        server: Server,
+        *,
+        transport: str | None = None,
+        observe: Observer | None = None,
+        until: float = math.inf,
     ) -> None:
-        """Connect, greet, secure and log in. Raises `ConnectFailed`.
+        """Connect, greet, secure and log in, by ``until``. Raises `ConnectFailed`.
 
         Outcomes carry the name ``transport``.
         """
         self._transport = transport
         try:
-            self._wire, self._features = open_wire(server, observe)
+            self._wire, self._features = open_wire(server, observe, until)
         except Broken as broken:
             raise ConnectFailed(self._broken_off(_unopened(broken), broken)) from broken
         self.alive = True
@@ -96,13 +102,15 @@ class Connection:
         envelope: Envelope,
         *,
         following: Envelope | None = None,
-        may_start: Callable[[], bool] = _always,
+        mark: Callable[[], bool] = _always,
+        until: float = math.inf,
     ) -> Outcome:
         """Send one message and return what became of it; see `alive` afterwards.
 
         The commands for ``following`` travel with the message if the server knows PIPELINING:
-        it must then be the next envelope here. ``may_start`` is asked when nothing but the
-        message is left to send; False ends the connection. Raises `Interrupted`.
+        it must then be the next envelope here. ``mark`` is asked when nothing but the message is
+        left to send; False ends the connection. Until then nothing is waited for any longer than
+        ``until``, of the monotonic clock. Raises `Interrupted`.
         """
         self.delivered += 1
         try:
@@ -111,7 +119,9 @@ class Connection:
                 if unfit is not None:
                     return unfit
             try:
+                self._wire.until = until
                 refusal = self._announce(envelope)
+                self._wire.until = math.inf  # a message that leaves has all its time
                 # A reply too many must never be taken for the reply to the message.
                 if refusal is None and not self._wire.silent():
                     raise Broken("data", "the server hung up, or spoke out of turn")
@@ -119,7 +129,7 @@ class Connection:
                 raise Interrupted(self._broken_off(Kind.DEFERRED, broken)) from broken
             if refusal is not None:
                 return refusal
-            if may_start():
+            if mark():
                 return self._hand_over(envelope.message, following)
             self.abandon()
             return self._outcome(Kind.NOT_STARTED, "data")

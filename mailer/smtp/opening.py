@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import math
 import ssl
 from base64 import b64decode, b64encode
 from functools import lru_cache
@@ -16,9 +17,14 @@ Features = dict[str, str]
 """What the server offers: keyword to parameters, both in capitals."""
 
 
-def open_wire(server: Server, observe: Observer | None) -> tuple[Wire, Features]:
-    """Return a wire on which MAIL may be said, and what the server offers. Raises `Broken`."""
-    wire = Wire(server.host, server.port, server.connect_timeout, observe)
+def open_wire(
+    server: Server, observe: Observer | None, until: float = math.inf
+) -> tuple[Wire, Features]:
+    """Return a wire on which MAIL may be said, and what the server offers. Raises `Broken`.
+
+    Nothing is waited for any longer than ``until``, of the monotonic clock.
+    """
+    wire = Wire(server.host, server.port, server.connect_timeout, observe, until)
     try:
         if server.security == "tls":
             _encrypt(wire, server, "connect")

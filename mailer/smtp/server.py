@@ -29,6 +29,11 @@ class Server:
     final_timeout: float = 120
     """For the reply to a message's final dot."""
 
+    @property
+    def message_timeout(self) -> float:
+        """For writing a message and the reply to it."""
+        return 3 * self.timeout + self.final_timeout
+
     def __post_init__(self) -> None:
         if self.username and not self.password:
             raise SettingError(f"password: expected one for username {self.username!r}, got none")

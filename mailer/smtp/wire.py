@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import select
 import socket
@@ -38,14 +39,25 @@ class Wire:
     """How many bytes of the latest write may have left, also when it failed."""
     secrets: tuple[bytes, ...] = ()
     """What is blotted out of the server's words."""
+    until = math.inf
+    """Of the monotonic clock: nothing is waited for any longer, whatever seconds are given."""
 
-    def __init__(self, host: str, port: int, seconds: float, observe: Observer | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        seconds: float,
+        observe: Observer | None,
+        until: float = math.inf,
+    ) -> None:
         self._observe = observe
+        self.until = until
         self._inbox = b""
         self._read_to = 0
         self._patience = seconds
         self.encrypted = False
         try:
+            seconds = min(seconds, max(0.001, until - monotonic()))
             self._socket: socket.socket = socket.create_connection((host, port), seconds)
         except (OSError, ValueError) as error:
             raise Broken("connect", f"{host}:{port}: {reason(error)}") from error
@@ -66,7 +78,7 @@ class Wire:
             # Anyone may have said this, in plain text (RFC 3207, section 6).
             raise Broken(stage, "the server went on in plain text before TLS")
         try:
-            self._wait_at_most(seconds)
+            self._wait_at_most(min(seconds, self.until - monotonic()))
             secured = context.wrap_socket(self._socket, server_hostname=host)
         except (OSError, ValueError) as error:
             raise Broken(stage, f"TLS with {host}: {reason(error)}") from error
@@ -96,6 +108,7 @@ class Wire:
         return reply
 
     def _wait_for_reply(self, stage: str, seconds: float) -> Reply:
+        seconds = min(seconds, self.until - monotonic())
         deadline = monotonic() + seconds
         lines: list[bytes] = []
         size = 0
@@ -122,6 +135,7 @@ class Wire:
         if self._observe is not None:
             for line in shown.splitlines() or data.decode().splitlines():
                 self._observe("client", one_line(line))
+        seconds = min(seconds, self.until - monotonic())
         deadline = monotonic() + seconds
         rest = memoryview(data)
         self.written = 0
