@@ -18,6 +18,12 @@ LONG = os.environ.get("FAULTS") == "long"
 _rows = pytest.StashKey[list[Row]]()
 
 
+def on_one_database(kind: str) -> pytest.MarkDecorator:
+    """Run a test on one kind of database; in the long form on both."""
+    kinds = ["sqlite", "postgresql"] if LONG else [kind]
+    return pytest.mark.parametrize("database_url", kinds, indirect=True)
+
+
 @pytest.fixture
 def long() -> bool:
     """Whether this is the long form."""

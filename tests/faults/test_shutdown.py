@@ -11,10 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from ..worker import Process, wait_until
 from .budget import BUSY_SECONDS, SERVER, budget
+from .conftest import on_one_database
 from .stand import Stand, Worker
 from .verdict import Fault, Verdict, judge
 
@@ -55,12 +54,11 @@ def test_a_worker_that_is_asked_to_end_doubles_nothing_and_leaves_nothing_to_a_l
         assert not stand.crashes(), "a claim was left to its lease"
 
 
+@on_one_database("sqlite")
 def test_a_worker_that_is_cut_off_doubles_at_most_what_it_had_in_hand(
     setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
 ) -> None:
     kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
-    if not long and kind == "postgresql":
-        pytest.skip("on one database in the short form")
     number, rate = (2000, 30) if long else (150, 15)
     with _stand({**setup, **SETTINGS}, tmp_path) as stand:
         with (

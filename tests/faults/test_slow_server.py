@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from .budget import BUDGET, SERVER, TIMEOUTS, check_that_no_worker_is_held
+from .conftest import on_one_database
 from .misbehaving import happened, talks
 from .stand import Stand
 from .verdict import Fault, judge
@@ -20,12 +19,11 @@ LEASE_SECONDS = 7
 """A batch takes the server longer."""
 
 
+@on_one_database("postgresql")
 def test_no_email_is_sent_by_two_workers_at_once_though_its_lease_is_shorter_than_the_batch(
     setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
 ) -> None:
     kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
-    if not long and kind == "sqlite":
-        pytest.skip("on one database in the short form")
     settings = {
         **setup,
         **TIMEOUTS,

@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
 import sqlalchemy as sa
 
 from mailer.models import Attempt, Delivery
 
 from .budget import SERVER, TIMEOUTS, check_that_no_worker_is_held
+from .conftest import on_one_database
 from .misbehaving import happened
 from .stand import Stand
 from .verdict import Fault, Verdict, judge
@@ -79,20 +79,18 @@ STAGES = {
 }
 
 
+@on_one_database("sqlite")
 def test_a_server_that_misbehaves_at_any_stage_gets_each_email_as_often_as_the_table_says(
     setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
 ) -> None:
-    if not long and setup["MAILER_DATABASE_URL"].startswith("postgresql"):
-        pytest.skip("the short form has the next test there")
     settings = {**setup, **TIMEOUTS, "MAILER_MAX_ATTEMPTS": ATTEMPTS_ALLOWED, "MAILER_BATCH": 10}
     _run(settings, tmp_path / "stand", publish, fates=FATES, times=5 if long else 1)
 
 
+@on_one_database("postgresql")
 def test_the_same_without_pipelining_over_connections_that_end_after_each_email(
     setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
 ) -> None:
-    if not long and setup["MAILER_DATABASE_URL"].startswith("sqlite"):
-        pytest.skip("the short form has the test before there")
     settings = {**setup, **TIMEOUTS, "MAILER_MAX_ATTEMPTS": ATTEMPTS_ALLOWED, "MAIL_MAX_EMAILS": 1}
     fates = {**(FATES if long else A_PART), **AT_QUIT}
     folder = tmp_path / "stand"

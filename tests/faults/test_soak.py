@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from mailer.models import Delivery
 
 from ..worker import Process, wait_until
+from .conftest import on_one_database
 from .fitful import REFUSALS, UNHEARD, fit
 from .footprint import Footprint, footprint, typical
 from .stand import SHORT, Stand
@@ -39,13 +40,12 @@ class Size(NamedTuple):
     """Seconds between two ends of a worker; None: there are none."""
 
 
+@on_one_database("sqlite")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_soak_loses_nothing_and_no_worker_grows(
     setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
 ) -> None:
     kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
-    if not long and kind == "postgresql":
-        pytest.skip("in the short form SQLite alone")
     seconds = MINUTES * 60 / 2  # for each of two kinds of database
     size = Size(seconds, seconds / 5, 20) if long else Size(45, 20, None)
     # The last worker meets every fit and stays; the first is ended again and again.

@@ -14,13 +14,12 @@ import pytest
 from mailer.dev.ports import free_port
 
 from ..worker import wait_until
-from .conftest import LONG
+from .conftest import on_one_database
 from .oracle import oracle
 from .stand import Stand
 from .verdict import Fault, judge
 
 FAILOVER_WITHIN = 5.0
-BOTH = ["sqlite", "postgresql"]
 RESET_WITHIN = 2.0
 
 
@@ -67,7 +66,7 @@ def test_a_dead_server_moves_all_workers_to_the_backup_and_back(
         assert max(gaps) < FAILOVER_WITHIN
 
 
-@pytest.mark.parametrize("database_url", BOTH if LONG else BOTH[:1], indirect=True)
+@on_one_database("sqlite")
 def test_a_rate_holds_across_workers(setup: dict[str, Any], tmp_path: Path, long: bool) -> None:
     rate = 10
     workers, seconds = (8, 60) if long else (4, 20)
@@ -89,7 +88,7 @@ def test_a_rate_holds_across_workers(setup: dict[str, Any], tmp_path: Path, long
         assert {row.attempts for row in stand.deliveries() if row.status == "queued"} <= {0}
 
 
-@pytest.mark.parametrize("database_url", BOTH if LONG else BOTH[1:], indirect=True)
+@on_one_database("postgresql")
 @pytest.mark.parametrize("limits", ["", "?rate=50"])
 def test_resets_do_not_wait_for_a_newsletter(
     setup: dict[str, Any], tmp_path: Path, long: bool, limits: str
