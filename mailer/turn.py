@@ -204,8 +204,9 @@ class Turn:
 
 def _is_gone(holder: str) -> bool:
     """Say whether the process of a holder is known to have died: of other machines nobody knows."""
-    host, pid, _ = holder.rsplit(":", 2)
-    if host != _HOST:
+    host, _, rest = holder.partition(":")
+    pid = rest.partition(":")[0]
+    if host != _HOST or not pid.isdecimal():
         return False
     try:
         os.kill(int(pid), 0)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask
 
 from mailer import Filters, dispatch_many
@@ -283,3 +284,24 @@ def test_critical_mail_finds_tokens_that_bulk_left(make_app: AppFactory) -> None
         assert bulk <= 11
         assert drain(of(app), "critical") == 2
         assert len(primary.messages) == bulk + 2
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "[1]",
+        '{"circuit":{"trips":1,"open_until":"x"},"quota":{}}',
+        '{"circuit":{},"quota":{"tokens":"x"}}',
+        '{"circuit":{},"quota":{"holders":5}}',
+        '{"circuit":{},"quota":{"holders":{"x":9e12}}}',
+    ],
+)
+def test_a_junk_value_in_redis_stops_no_mail(
+    make_app: AppFactory, redis_url: str, junk: str
+) -> None:
+    with two(make_app, "?rate=50&connections=2", MAILER_REDIS_URL=redis_url) as (app, primary, _):
+        with redis.Redis.from_url(redis_url) as client:
+            client.set("mailer:transport:primary", junk)
+        accept(app, 3)
+        drain(of(app), "default")
+        assert len(primary.messages) == 3
