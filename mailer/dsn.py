@@ -21,6 +21,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
 _NEXT = re.compile(rf",\s*(?={_NAME}=[a-z+]+://)")
 _ONE = re.compile(rf"({_NAME})=(.*)", re.DOTALL)
 _EXPECTED = "NAME=smtp+starttls://USER:PASSWORD@HOST:PORT?rate=14, NAME=..."
+_ENCODED = "HOST:PORT and options after a ?; write / ? # @ : of a password as %2F %3F..."
 
 _SCHEMES: dict[str, tuple[Literal["none", "starttls", "tls"], int]] = {
     "smtp": ("none", 25),
@@ -132,9 +133,7 @@ def _dsn(name: str, address: str) -> Dsn:
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"{name}: one of {', '.join(_SCHEMES)} before ://")
     if not host or parts.path.strip("/") or parts.fragment:
-        raise ValueError(
-            f"{name}: HOST:PORT and options after a ?; write / ? # @ : of a password as %2F %3F..."
-        )
+        raise ValueError(f"{name}: {_ENCODED}")
     security, default_port = _SCHEMES[parts.scheme]
     username, password = _login(name, parts)
     options = _Options(name, parts.query)
@@ -180,6 +179,7 @@ class _Options:
 
     def __init__(self, name: str, query: str) -> None:
         self._name = name
+        self._query = query
         self._given: dict[str, list[str]] = {}
         for option, value in parse_qsl(query, keep_blank_values=True):
             self._given.setdefault(option, []).append(value)
@@ -199,6 +199,8 @@ class _Options:
     def refuse_others(self) -> None:
         for option in self._given:
             if option not in self._known:
+                if "@" in self._query:  # what looks like an option may be half of a password
+                    raise ValueError(f"{self._name}: {_ENCODED}")
                 near = difflib.get_close_matches(option, self._known, n=1, cutoff=0)[0]
                 raise ValueError(f"{self._name}: no option {option!r}; did you mean {near}?")
 

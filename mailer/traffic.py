@@ -23,9 +23,24 @@ class Known(NamedTuple):
     def read(cls, value: Any) -> Known:
         """Return it from the JSON of `written`; anything else tells nothing."""
         try:
-            return cls(Circuit(**value["circuit"]), Quota(**value["quota"]))
+            known = cls(Circuit(**value["circuit"]), Quota(**value["quota"]))
         except (TypeError, KeyError):
             return cls()
+        return known if known._is_sound() else cls()
+
+    def _is_sound(self) -> bool:
+        circuit, quota = self
+        numbers = (
+            *(circuit.failures, circuit.failed_at, circuit.trips),
+            *(circuit.opened_at, circuit.open_until, circuit.probed_until),
+            *(quota.tokens, quota.refilled_at, quota.next_turn),
+        )
+        holders = quota.holders
+        return (
+            all(isinstance(one, (int, float)) for one in numbers)
+            and isinstance(holders, dict)
+            and all(isinstance(until, (int, float)) for until in holders.values())
+        )
 
     def written(self) -> dict[str, Any]:
         return {"circuit": self.circuit._asdict(), "quota": self.quota._asdict()}

@@ -39,7 +39,9 @@ class Turn:
         self._paused = paused
         self._urgency = 1 - LANES.index(lane) / (len(LANES) - 1)
         self._holder = f"{_HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._held: list[str] = []
+        self._held: set[str] = set()
+        self._probing: dict[str, float] = {}
+        """Name of a transport that an email of ours probes, and until when it may."""
         self._looked_at: float | None = None
         self._unwell: set[str] = set()
         """Names whose circuit is not as good as new, as far as is known here."""
@@ -54,11 +56,15 @@ class Turn:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for held in self._held:
-            self._traffic.shared.update(held, self._released)
         for name, transport in self._traffic.transports.items():
             if key(name) in self._held:
-                transport.close()  # kept idle it would still count at the server
+                # Kept idle it would still count at the server; given back before it is closed,
+                # another worker's would be one too many.
+                transport.close()
+        for held in self._held:
+            self._traffic.shared.update(held, self._released)
+        for name, until in self._probing.items():
+            self._traffic.shared.update(key(name), _unprobed(until))
 
     def room(self, at_most: int) -> int:
         """Return how many emails of the lane may leave now; see `wait` when it is none."""
@@ -89,21 +95,23 @@ class Turn:
         if not limits and name not in self._unwell:
             return wanted
 
-        def change(value: Any, now: float) -> tuple[Any, tuple[int, bool]]:
+        def change(value: Any, now: float) -> tuple[Any, tuple[int, bool, float]]:
             known = Known.read(value)
             circuit, tripped = known.circuit, known.circuit.trips > 0
             if circuit.closed_for(now):
-                return value, (0, True)
+                return value, (0, True, 0)
             quota, granted = self._taken(known, limits, now, min(wanted, 1) if tripped else wanted)
             if tripped and granted:
                 circuit = circuits.probe(circuit, now, self._traffic.email_seconds)
-            return Known(circuit, quota).written(), (granted, tripped)
+            return Known(circuit, quota).written(), (granted, tripped, circuit.probed_until)
 
-        granted, tripped = self._traffic.shared.update(key(name), change)
+        granted, tripped, until = self._traffic.shared.update(key(name), change)
+        if tripped and granted:
+            self._probing[name] = until
         if granted < wanted:
             (self._unusable if tripped else self._full).add(name)
         if granted and limits.connections is not None:
-            self._held.append(key(name))
+            self._held.add(key(name))
         return granted
 
     def admit_to_domain(self, name: str, domain: str, wanted: int) -> list[float]:
@@ -122,7 +130,7 @@ class Turn:
         shared_at = key(name, domain)
         granted, delays = self._traffic.shared.update(shared_at, change)
         if granted and limits.connections is not None:
-            self._held.append(shared_at)
+            self._held.add(shared_at)
         return delays
 
     def report(self, name: str, outcome: Outcome) -> None:
@@ -202,10 +210,24 @@ class Turn:
         return known._replace(quota=quotas.release(known.quota, self._holder)).written(), None
 
 
+def _unprobed(until: float) -> Callable[[Any, float], tuple[Any, None]]:
+    """Return the change that lets another email probe, unless one does already: ours may have
+    ended without a word on the server, as one does that cannot be rendered."""
+
+    def change(value: Any, now: float) -> tuple[Any, None]:
+        known = Known.read(value)
+        if known.circuit.probed_until != until:
+            return value, None
+        return known._replace(circuit=known.circuit._replace(probed_until=0)).written(), None
+
+    return change
+
+
 def _is_gone(holder: str) -> bool:
     """Say whether the process of a holder is known to have died: of other machines nobody knows."""
-    host, pid, _ = holder.rsplit(":", 2)
-    if host != _HOST:
+    host, _, rest = holder.partition(":")
+    pid = rest.partition(":")[0]
+    if host != _HOST or not pid.isdecimal():
         return False
     try:
         os.kill(int(pid), 0)

@@ -106,6 +106,8 @@ def test_what_is_wrong_is_refused_with_what_was_expected(value: object, expected
         "a=smtp://app:s3cret@relay.example:port",
         "a=ftp://app:s3cret@relay.example",
         "a=smtp://app:s3/cret@relay.example",
+        "a=smtp://app:25?s3cret@relay.example",
+        "a=smtp://app:?s3cret&x@relay.example",
     ],
 )
 def test_no_error_and_no_repr_shows_a_password(value: str) -> None:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import redis
 from flask import Flask
 
-from mailer import Filters, dispatch_many
+from mailer import Filters, dispatch_many, sending
 from mailer.delivery import drain
 from mailer.outcome import Kind, Outcome
 from mailer.state import of
@@ -130,15 +131,14 @@ def test_all_workers_know_of_an_outage_and_of_its_end(
 
 
 def test_while_one_email_probes_the_others_take_the_backup(make_app: AppFactory) -> None:
-    with two(make_app) as (app, primary, backup):
-        with turn(app) as first:
-            first.report("primary", Outcome(Kind.UNAVAILABLE, "connect"))
-            let_circuits_probe(app)
-            assert first.room(100) == 100
-            assert first.admit("primary", 10) == 1
-            with turn(app) as second:
-                assert second.room(100) == 100
-                assert second.admit("primary", 10) == 0
+    with two(make_app) as (app, primary, backup), turn(app) as first:
+        first.report("primary", Outcome(Kind.UNAVAILABLE, "connect"))
+        let_circuits_probe(app)
+        assert first.room(100) == 100
+        assert first.admit("primary", 10) == 1
+        with turn(app) as second:
+            assert second.room(100) == 100
+            assert second.admit("primary", 10) == 0
         accept(app, 5)
         drain(of(app), "default")
         assert (len(primary.messages), len(backup.messages)) == (0, 5)
@@ -283,3 +283,62 @@ def test_critical_mail_finds_tokens_that_bulk_left(make_app: AppFactory) -> None
         assert bulk <= 11
         assert drain(of(app), "critical") == 2
         assert len(primary.messages) == bulk + 2
+
+
+def test_a_probe_that_says_nothing_of_the_server_makes_way_for_the_next(
+    make_app: AppFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with two(make_app) as (app, primary, backup):
+        backup.stop()
+        with turn(app) as first:
+            first.report("primary", Outcome(Kind.UNAVAILABLE, "connect"))
+        let_circuits_probe(app)
+        accept(app, 1)
+        with monkeypatch.context() as broken:
+            unrenderable = Outcome(Kind.UNRENDERABLE, "render", words="no such variable")
+            broken.setattr(sending, "_compose", lambda state, claimed: unrenderable)
+            drain(of(app), "default")
+        assert statuses(app) == {"failed": 1}
+        accept(app, 1, "other.example")
+        drain(of(app), "default")
+        assert len(primary.messages) == 1
+
+
+def test_a_connection_is_closed_before_another_worker_may_open_one(
+    make_app: AppFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with two(make_app, "?connections=1") as (app, *_):
+        holders: list[int] = []
+        transport = of(app).traffic.transports["primary"]
+        close = transport.close
+
+        def closing() -> None:
+            holders.append(len(of(app).traffic.known()[1]["primary"].quota.holders))
+            close()
+
+        monkeypatch.setattr(transport, "close", closing)
+        accept(app, 2)
+        drain(of(app), "default")
+        assert holders == [1]
+        assert of(app).traffic.known()[1]["primary"].quota.holders == {}
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        "[1]",
+        '{"circuit":{"trips":1,"open_until":"x"},"quota":{}}',
+        '{"circuit":{},"quota":{"tokens":"x"}}',
+        '{"circuit":{},"quota":{"holders":5}}',
+        '{"circuit":{},"quota":{"holders":{"x":9e12}}}',
+    ],
+)
+def test_a_junk_value_in_redis_stops_no_mail(
+    make_app: AppFactory, redis_url: str, junk: str
+) -> None:
+    with two(make_app, "?rate=50&connections=2", MAILER_REDIS_URL=redis_url) as (app, primary, _):
+        with redis.Redis.from_url(redis_url) as client:
+            client.set("mailer:transport:primary", junk)
+        accept(app, 3)
+        drain(of(app), "default")
+        assert len(primary.messages) == 3
