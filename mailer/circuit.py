@@ -45,11 +45,14 @@ class Circuit(NamedTuple):
         """Return ``closed``, ``open`` or ``half-open``."""
         if not self.trips:
             return "closed"
-        return "open" if now < self.open_until else "half-open"
+        # A clock that was set back must not keep it open for hours.
+        return "open" if 0 < self.open_until - now <= LONGEST_PAUSE_SECONDS else "half-open"
 
     def closed_for(self, now: float) -> float:
         """Return the seconds until somebody may try; 0: now."""
-        return max(0.0, max(self.open_until, self.probed_until) - now) if self.trips else 0.0
+        if self.state(now) == "open":
+            return self.open_until - now
+        return max(0.0, self.probed_until - now) if self.trips else 0.0
 
 
 CLOSED = Circuit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from . import shutdown
@@ -36,11 +37,14 @@ def drain(state: State, lane: str) -> int:
             lease_ends = time.monotonic() + config["MAILER_LEASE_SECONDS"]
             room = turn.room(config["MAILER_BATCH"])
             if not room:
-                _come_back(state, lane, turn.wait)
+                wait = LOOK_AGAIN_SECONDS if turn.wait is None else turn.wait
+                _come_back(state, lane, min(wait, LOOK_AGAIN_SECONDS))
                 return claimed
             batch = state.ledger.claim(lane, room)
             if not batch.deliveries:
                 if answered:
+                    if state.traffic.is_limited:
+                        _come_back(state, lane, 0)
                     return claimed
                 # Whoever commits from here on finds the bell silent and rings anew; what was
                 # committed before, while it rang, the next claim finds.
@@ -66,14 +70,14 @@ def drain(state: State, lane: str) -> int:
     return claimed
 
 
-def _come_back(state: State, lane: str, seconds: float | None) -> None:
-    """Have a worker rung for when there may be room again."""
-    email_id = state.ledger.due().get(lane)
-    if email_id is None:
-        state.doorbell.answer(lane)
+def _come_back(state: State, lane: str, room_in: float) -> None:
+    """Have a worker rung for when there is room again, and something is due."""
+    email_id, due_in = state.ledger.next_due(lane) or ("", math.inf)
+    if due_in <= LOOK_AGAIN_SECONDS:
+        # While nothing may leave nobody else shall ring. But who commits what may leave does.
+        state.doorbell.ring_later(lane, email_id, max(room_in, due_in), alone=room_in > 0)
     else:
-        soon = LOOK_AGAIN_SECONDS if seconds is None else min(seconds, LOOK_AGAIN_SECONDS)
-        state.doorbell.ring_later(lane, email_id, soon)
+        state.doorbell.answer(lane)
 
 
 def _is_due_before(state: State, lane: str) -> bool:

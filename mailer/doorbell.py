@@ -23,6 +23,7 @@ from redis.retry import Retry
 TASK = "mailer.send_email"
 RINGS_FOR_MS = 10_000
 """A bell that nobody answers is forgotten after so long."""
+LATER_STEP_SECONDS = 0.25
 LATE_MS = 1_000
 """How much later than it was told to a worker may come before others ring."""
 PATIENCE_SECONDS = 0.3
@@ -46,6 +47,8 @@ class Doorbell:
         self._task_seconds = task_seconds
         self._quiet_until = 0.0
         self._eager = threading.local()
+        self._later: dict[str, int] = {}
+        """By lane: for when a worker was rung last."""
         self.failures = 0
         self._open()
 
@@ -87,18 +90,24 @@ class Doorbell:
         self.answer(lane)
         return self.ring(lane, email_id)
 
-    def ring_later(self, lane: str, email_id: str, seconds: float) -> None:
-        """Wake a worker in some seconds; until then the lane's bell rings, so that nobody else
-        does. Of several at once one counts. Raises no failure."""
+    def ring_later(self, lane: str, email_id: str, seconds: float, *, alone: bool) -> None:
+        """Wake a worker in some seconds; ``alone``: until then nobody else does. Of several for the
+        same quarter of a second one counts. Raises no failure."""
         if self._celery.conf.task_always_eager or time.monotonic() < self._quiet_until:
             return
-        milliseconds = max(1, round(seconds * 1000))
+        seconds = max(seconds, LATER_STEP_SECONDS)
+        step = math.ceil((time.time() + seconds) / LATER_STEP_SECONDS)
+        if self._later.get(lane) == step:
+            return
+        self._later[lane] = step
+        milliseconds = round(seconds * 1000) + LATE_MS
         try:
             if self._redis:
-                later = f"{self._bell(lane)}:later"
+                if alone:
+                    self._redis.set(self._bell(lane), email_id, px=milliseconds)
+                later = f"{self._bell(lane)}:{step}"
                 if not self._redis.set(later, email_id, nx=True, px=milliseconds):
                     return
-                self._redis.set(self._bell(lane), email_id, px=milliseconds + LATE_MS)
             self._publish(lane, email_id, countdown=seconds)
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(lane, error)

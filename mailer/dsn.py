@@ -127,12 +127,13 @@ def _refuse_gaps(dsns: tuple[Dsn, ...]) -> None:
 def _dsn(name: str, address: str) -> Dsn:
     try:
         parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError(f"{name}: an address such as smtps://USER:PASSWORD@HOST:465") from None
     if parts.scheme not in _SCHEMES:
         raise ValueError(f"{name}: one of {', '.join(_SCHEMES)} before ://")
-    if not host or parts.path.strip("/") or parts.fragment:
+    is_host = re.fullmatch(r"[A-Za-z0-9._:-]+", host)
+    if not is_host or port == 0 or parts.path.strip("/") or parts.fragment:
         raise ValueError(f"{name}: {_ENCODED}")
     security, default_port = _SCHEMES[parts.scheme]
     username, password = _login(name, parts)
@@ -242,5 +243,5 @@ def _lane(value: str) -> str:
 
 def _domain(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", value.lower()):
-        raise ValueError("a domain such as example.com")
+        raise ValueError("a domain such as example.com, one of other letters as xn--...")
     return value.lower()

@@ -22,6 +22,8 @@ from .watch import missing_after
 REDIS_SECONDS = 0.3
 """To connect, and for the answer."""
 
+ALERTS_SECONDS = 600.0
+"""Since the last failure: without mail nobody finds out whether it is mended."""
 WARN_SECONDS = 60.0
 """Between two warnings of one process."""
 
@@ -79,14 +81,14 @@ def examine(state: State, *, database_seconds: float) -> Health:
 
 def lanes_without_transport(state: State, counts: Counts) -> list[str]:
     """Return the lanes for which no transport is usable: each that takes their mail is paused or
-    its circuit is not closed. While the circuits are not known here (there is no Redis, or it was
-    emptied), the newest deferral tells. A paused lane has no need of one."""
-    _, known = state.traffic.known()
+    its circuit is open, or the newest deferral of what waits says so. (Half-open and nothing waits:
+    the next email will tell.) A paused lane has no need of one."""
+    now, known = state.traffic.known()
     usable = {
         lane
         for name, dsn in state.traffic.dsns.items()
         for lane in dsn.rule.lanes or LANES
-        if not known[name].circuit.trips and name not in counts.paused_transports
+        if known[name].circuit.state(now) != "open" and name not in counts.paused_transports
     }
     deferred = {lane for lane, newest in counts.deferrals.items() if newest.is_of_transport}
     return [
@@ -99,11 +101,11 @@ def lanes_without_transport(state: State, counts: Counts) -> list[str]:
 def alerts(state: State) -> list[str]:
     """Return what somebody has to look at though mail may flow: a login or a certificate that a
     transport does not get on with, and servers that refuse most of what they are given."""
-    _, known = state.traffic.known()
+    now, known = state.traffic.known()
     found = [
         f"transport {name}: {one.circuit.stage}: {one.circuit.code or ''} {one.circuit.words}"
         for name, one in known.items()
-        if one.circuit.trips and one.circuit.stage in SERIOUS_STAGES
+        if one.circuit.stage in SERIOUS_STAGES and now - one.circuit.failed_at < ALERTS_SECONDS
     ]
     figures, troubles = state.ledger.figures()
     for name, one in figures.items():
@@ -119,9 +121,9 @@ def alerts(state: State) -> list[str]:
 def warn(state: State) -> None:
     """Log the alerts, once in a while in each process however often it is called."""
     now = time.monotonic()
-    if now - _warned.get(state, -WARN_SECONDS) >= WARN_SECONDS and (found := alerts(state)):
+    if now - _warned.get(state, -WARN_SECONDS) >= WARN_SECONDS:
         _warned[state] = now
-        for words in found:
+        for words in alerts(state):
             log.warning("%s", words)
 
 

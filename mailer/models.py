@@ -174,6 +174,8 @@ class Delivery(Base):
     """Attempts that may have been accepted without our hearing of it."""
     claim: Mapped[str | None] = mapped_column(sa.String(36))
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
+    has_turn: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    """It found no room at its transport, and ``due_at`` is its turn: others line up behind it."""
     marked_at: Mapped[datetime | None] = mapped_column(Instant)
     """Only for ``hold``: committed just before the message left, so that a crash after it shows."""
     stage: Mapped[str | None] = mapped_column(sa.String(10))

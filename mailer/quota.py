@@ -34,8 +34,8 @@ class Quota(NamedTuple):
 
     tokens: float = 0
     refilled_at: float = 0
-    next_turn: float = 0
-    """When the next of those who wait may come back."""
+    lines: dict[str, float] = {}  # noqa: RUF012 - never changed, each change is a new value
+    """By lane: when the turn of who lines up next would come."""
     holders: dict[str, float] = {}  # noqa: RUF012 - never changed, each change is a new value
     """Who has a connection, and until when at the latest."""
 
@@ -112,9 +112,21 @@ def release(quota: Quota, holder: str) -> Quota:
     return quota._replace(holders=holders)
 
 
-def turns(quota: Quota, limits: Limits, now: float, number: int) -> tuple[Quota, list[float]]:
-    """Return in how many seconds so many who found no token may come back, one after another."""
-    step = 1 / limits.rate if limits.rate else LEAST_PAUSE_SECONDS
-    first = max(now + max(step, LEAST_PAUSE_SECONDS), quota.next_turn)
-    delays = [first - now + step * position for position in range(number)]
-    return quota._replace(next_turn=first + step * number), delays
+def line_up(
+    quota: Quota, limits: Limits, now: float, lane: str, *, again: int, new: int
+) -> tuple[Quota, list[float]]:
+    """Return in how many seconds the turns come of those that found no token: ``again`` who had a
+    turn by now, and are next, and ``new`` at the end of the lane's line."""
+    step = max(1 / limits.rate if limits.rate else LEAST_PAUSE_SECONDS, 0.001)
+    least = max(step, LEAST_PAUSE_SECONDS)
+    delays = [least + step * position for position in range(again)]
+    first = max(now + least, quota.lines.get(lane, 0))
+    delays += [first - now + step * position for position in range(new)]
+    if not new:
+        return quota, delays
+    return quota._replace(lines={**quota.lines, lane: first + step * new}), delays
+
+
+def is_line(quota: Quota, lane: str, now: float) -> bool:
+    """Say whether some of the lane wait for their turn: who is new then lines up behind them."""
+    return quota.lines.get(lane, 0) > now + LEAST_PAUSE_SECONDS

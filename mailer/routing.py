@@ -38,14 +38,22 @@ def steps(dsns: Iterable[Dsn]) -> list[list[Dsn]]:
     return found
 
 
+class Choice(NamedTuple):
+    """The transport that an email takes."""
+
+    name: str
+    is_full: bool
+    """It may not now: it waits for its turn there."""
+
+
 def choose(
     order: Sequence[Sequence[Dsn]],
     parcel: Parcel,
     *,
     unusable: Collection[str],
     full: Collection[str],
-) -> str | None:
-    """Return the name of the transport to take. None: wait.
+) -> Choice | None:
+    """Return the transport to take. None: none can be used.
 
     What cannot be used is left out, for the next step to take over. What is full for the moment
     only its neighbours take over: a limit is no reason to leave by the emergency exit.
@@ -54,7 +62,7 @@ def choose(
         usable = [one for one in step if one.name not in unusable and fits(one.rule, parcel)]
         if usable:
             free = [one for one in usable if one.name not in full]
-            return _by_weight(free, parcel.lot) if free else None
+            return Choice(_by_weight(free or usable, parcel.lot), not free)
     return None
 
 

@@ -80,42 +80,52 @@ class Sending:
                     self._learn(outcome)
             while self._waiting and not self._over:
                 for name, group in self._by_transport().items():
-                    self._send_over(name, self._admitted(name, group))
+                    if not self._over:
+                        self._send_over(name, self._admitted(name, group))
         finally:
             self._hand_back()
             self._settle()
 
     def _by_transport(self) -> dict[str, list[Claimed]]:
-        """Take what waits, and say over which transport; what has none is handed back."""
+        """Take what waits, and say over which transport it may go now; the rest is handed back."""
         groups: dict[str, list[Claimed]] = {}
+        lines: dict[str, list[Claimed]] = {}
         while self._waiting:
             claimed = self._waiting.popleft()
-            name = self._turn.choose(_parcel(claimed))
-            if name is not None:
-                groups.setdefault(name, []).append(claimed)
+            choice = self._turn.choose(_parcel(claimed))
+            if choice is not None:
+                (lines if choice.is_full else groups).setdefault(choice.name, []).append(claimed)
             else:
                 not_started = Outcome(Kind.NOT_STARTED)
                 self._record(claimed, self._unavailable.get(claimed.delivery_id, not_started))
+        for name, group in lines.items():
+            again, new = _parted(group)
+            delays = self._turn.line_up(name, again=len(again), new=len(new))
+            self._line_up(again + new, delays, f"the limit of transport {name}")
         return groups
 
     def _admitted(self, name: str, group: list[Claimed]) -> deque[Claimed]:
-        """Return those for which there is room; the others wait, or find another transport."""
-        turns = {
-            domain: self._turn.admit_to_domain(name, domain, number)
-            for domain, number in Counter(map(_recipient_domain, group)).items()
-        }
-        admitted: deque[Claimed] = deque()
-        for claimed in reversed(group):  # the oldest go first, so the newest wait
-            domain = _recipient_domain(claimed)
-            if delays := turns[domain]:
-                words = f"waits for its turn: so much mail to {domain} is not allowed"
-                self._record(claimed, Outcome(Kind.CAPPED, words=words), delay=delays.pop())
-            else:
-                admitted.appendleft(claimed)
+        """Return those for which there is room; the others line up, or find another transport."""
+        by_domain: dict[str, list[Claimed]] = {}
+        for claimed in group:
+            by_domain.setdefault(_recipient_domain(claimed), []).append(claimed)
+        late: set[int] = set()
+        for domain, some in by_domain.items():
+            again, new = _parted(some)
+            delays = self._turn.admit_to_domain(name, domain, again=len(again), new=len(new))
+            behind = (again + new)[len(some) - len(delays) :]
+            self._line_up(behind, delays, f"the limit of {domain}")
+            late.update(claimed.delivery_id for claimed in behind)
+        admitted = deque(claimed for claimed in group if claimed.delivery_id not in late)
         room = self._turn.admit(name, len(admitted)) if admitted else 0
         while len(admitted) > room:
             self._waiting.appendleft(admitted.pop())
         return admitted
+
+    def _line_up(self, group: list[Claimed], delays: list[float], limit: str) -> None:
+        for claimed, delay in zip(group, delays, strict=True):
+            outcome = Outcome(Kind.CAPPED, words=f"waits for its turn: {limit} is reached")
+            self._record(claimed, outcome, delay=delay)
 
     def _send_over(self, name: str, group: deque[Claimed]) -> None:
         """Send over one transport. If it cannot be used, they wait for another one."""
@@ -128,11 +138,12 @@ class Sending:
         )
         with closing(outcomes):
             for outcome in outcomes:
-                self._turn.report(name, outcome)
                 if outcome.kind is Kind.UNAVAILABLE:
                     self._unavailable[self._under_way[0].delivery_id] = outcome
+                    self._turn.report(name, outcome)
                     break
                 self._learn(outcome)
+                self._turn.report(name, outcome)
             else:
                 return  # all of them, unless the batch is over
         self._waiting.extendleft(reversed((*self._under_way, *group)))
@@ -226,6 +237,12 @@ class Sending:
         sent, self._sent = self._sent, []
         for message in sent:
             tell(email_dispatched, self.state, message=message)
+
+
+def _parted(group: list[Claimed]) -> tuple[list[Claimed], list[Claimed]]:
+    """Return those that had a turn by now, and those that are new."""
+    again = [claimed for claimed in group if claimed.has_turn]
+    return again, [claimed for claimed in group if not claimed.has_turn]
 
 
 def _parcel(claimed: Claimed) -> Parcel:

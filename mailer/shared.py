@@ -22,7 +22,7 @@ KEPT_SECONDS = 3600
 
 _TRIES = 100
 _REPLACE = """
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+if (redis.call('MGET', KEYS[1])[1] or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1
 """
@@ -82,7 +82,6 @@ class Shared:
             except redis.RedisError as error:
                 self._failed(error)
             else:
-                self._back()
                 found = zip(wanted, raw, strict=True)
                 values = {key: _parsed(value) for key, value in found if value}
                 return Seen(seconds + micros / 1e6, values)
@@ -101,6 +100,11 @@ class Shared:
             self._own[key] = value
             return result
 
+    def close(self) -> None:
+        """Close the connections to Redis; the next use opens one."""
+        if self._redis is not None:
+            self._redis.close()
+
     def forget(self) -> None:
         """Drop the connections inherited by a forked child."""
         self._open()
@@ -109,8 +113,8 @@ class Shared:
         for _ in range(_TRIES):
             pipe = client.pipeline(transaction=False)
             pipe.time()
-            pipe.get(name)
-            (seconds, micros), raw = pipe.execute()
+            pipe.mget([name])  # None for what is no string, where GET is an error
+            (seconds, micros), (raw,) = pipe.execute()
             before = _parsed(raw)
             value, result = change(before, seconds + micros / 1e6)
             if value == before:
@@ -119,14 +123,25 @@ class Shared:
             written = json.dumps(value, separators=(",", ":"))
             if self._replace(keys=[name], args=[raw or b"", written, KEPT_SECONDS]):
                 break
-        self._back()
         return result
 
     def _name(self, key: str) -> str:
         return f"{self._namespace}:{key}"
 
     def _ask(self) -> redis.Redis | None:
-        return self._redis if time.monotonic() >= self._quiet_until else None
+        """Return Redis, unless it is away; now and then, find out whether it is back."""
+        if self._redis is None or not self._quiet_until:
+            return self._redis
+        if time.monotonic() < self._quiet_until:
+            return None
+        try:
+            # One that is full, or a replica, still answers questions.
+            self._redis.set(self._name("back"), 1, ex=1)
+        except redis.RedisError as error:
+            self._failed(error)
+            return None
+        self._back()
+        return self._redis
 
     def _failed(self, error: redis.RedisError) -> None:
         if not self._quiet_until:
@@ -137,11 +152,10 @@ class Shared:
         self._quiet_until = time.monotonic() + QUIET_SECONDS
 
     def _back(self) -> None:
-        if self._quiet_until:
-            self._quiet_until = 0.0
-            with self._lock:
-                self._own.clear()
-            log.warning("redis=back: limits and circuits of transports are shared again")
+        self._quiet_until = 0.0
+        with self._lock:
+            self._own.clear()
+        log.warning("redis=back: limits and circuits of transports are shared again")
 
 
 def _parsed(raw: bytes | None) -> Any:

@@ -33,13 +33,12 @@ class Known(NamedTuple):
         numbers = (
             *(circuit.failures, circuit.failed_at, circuit.trips),
             *(circuit.opened_at, circuit.open_until, circuit.probed_until),
-            *(quota.tokens, quota.refilled_at, quota.next_turn),
+            *(quota.tokens, quota.refilled_at),
         )
-        holders = quota.holders
-        return (
-            all(isinstance(one, (int, float)) for one in numbers)
-            and isinstance(holders, dict)
-            and all(isinstance(until, (int, float)) for until in holders.values())
+        return all(isinstance(one, (int, float)) for one in numbers) and all(
+            isinstance(instants, dict)
+            and all(isinstance(one, (int, float)) for one in instants.values())
+            for instants in (quota.lines, quota.holders)
         )
 
     def written(self) -> dict[str, Any]:
@@ -65,6 +64,9 @@ class Traffic:
         self.shared = shared
         self.email_seconds = email_seconds
         self.turn_seconds = turn_seconds
+        self.is_limited = any(one.limits or one.domain_limits for one in dsns)
+        self.turns: set[str] = set()
+        """The holders of this process that live."""
 
     def known(self) -> tuple[float, dict[str, Known]]:
         """Return the time, and what is known of each transport."""
@@ -75,6 +77,7 @@ class Traffic:
         """Close the connections that are kept."""
         for transport in self.transports.values():
             transport.close()
+        self.shared.close()
 
     def forget(self) -> None:
         """In a forked child: drop every inherited connection."""

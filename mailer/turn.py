@@ -17,7 +17,7 @@ from .dsn import Dsn
 from .models import LANES
 from .outcome import Kind, Outcome
 from .quota import Limits
-from .routing import Parcel, choose
+from .routing import Choice, Parcel, choose
 from .traffic import Known, Traffic, key
 
 LOOK_SECONDS = 1.0
@@ -53,9 +53,11 @@ class Turn:
         """Seconds until there may be room again; None: nobody knows."""
 
     def __enter__(self) -> Turn:
+        self._traffic.turns.add(self._holder)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._traffic.turns.discard(self._holder)
         for name, transport in self._traffic.transports.items():
             if key(name) in self._held:
                 # Kept idle it would still count at the server; given back before it is closed,
@@ -79,14 +81,14 @@ class Turn:
         for step in self._traffic.order:
             usable = [one for one in step if self._takes_lane(one)]
             found += sum(self._room(one, known[one.name], now) for one in usable)
-            if any(self._takes_all(one) for one in usable):
+            if any(self._takes_all(one) and not known[one.name].circuit.trips for one in usable):
                 break  # nothing goes further
         limited = any(one.limits for one in self._traffic.dsns.values())
         self._looked_at = None if limited or self._unwell else time.monotonic()
         return int(min(found, at_most))
 
-    def choose(self, parcel: Parcel) -> str | None:
-        """Return the name of the transport that an email takes now. None: it waits."""
+    def choose(self, parcel: Parcel) -> Choice | None:
+        """Return the transport that an email takes. None: none can be used now."""
         return choose(self._traffic.order, parcel, unusable=self._unusable, full=self._full)
 
     def admit(self, name: str, wanted: int) -> int:
@@ -114,17 +116,21 @@ class Turn:
             self._held.add(key(name))
         return granted
 
-    def admit_to_domain(self, name: str, domain: str, wanted: int) -> list[float]:
-        """Take room for so many emails to one recipient domain; return, for each that finds none,
-        in how many seconds its turn comes."""
+    def admit_to_domain(self, name: str, domain: str, *, again: int, new: int) -> list[float]:
+        """Take room for emails to one recipient domain, first for ``again`` that had a turn by now;
+        return, for each of the last that find none, in how many seconds its turn comes."""
         limits = self._traffic.dsns[name].domain_limits
         if not limits:
             return []
 
         def change(value: Any, now: float) -> tuple[Any, tuple[int, list[float]]]:
             known = Known.read(value)
-            quota, granted = self._taken(known, limits, now, wanted)
-            quota, delays = quotas.turns(quota, limits, now, wanted - granted)
+            allowed = 0 if quotas.is_line(known.quota, self._lane, now) else new
+            quota, granted = self._taken(known, limits, now, again + allowed)
+            denied = max(0, again - granted)
+            quota, delays = quotas.line_up(
+                quota, limits, now, self._lane, again=denied, new=again + new - granted - denied
+            )
             return known._replace(quota=quota).written(), (granted, delays)
 
         shared_at = key(name, domain)
@@ -132,6 +138,20 @@ class Turn:
         if granted and limits.connections is not None:
             self._held.add(shared_at)
         return delays
+
+    def line_up(self, name: str, *, again: int, new: int) -> list[float]:
+        """Return in how many seconds the turns come, at a transport that is full, of ``again`` that
+        had a turn by now, and of ``new`` ones."""
+        limits = self._traffic.dsns[name].limits
+
+        def change(value: Any, now: float) -> tuple[Any, list[float]]:
+            known = Known.read(value)
+            quota, delays = quotas.line_up(
+                known.quota, limits, now, self._lane, again=again, new=new
+            )
+            return known._replace(quota=quota).written(), delays
+
+        return self._traffic.shared.update(key(name), change)
 
     def report(self, name: str, outcome: Outcome) -> None:
         """Let all workers know what became of an email, as far as it tells of the transport."""
@@ -165,8 +185,7 @@ class Turn:
 
     def _takes_all(self, dsn: Dsn) -> bool:
         """Say whether all mail of the lane that comes this far can take this transport."""
-        partial = dsn.rule.senders or dsn.rule.recipients or dsn.name in self._unusable
-        return not partial and dsn.name not in self._unwell
+        return not (dsn.rule.senders or dsn.rule.recipients or dsn.name in self._unusable)
 
     def _room(self, dsn: Dsn, known: Known, now: float) -> float:
         if dsn.name in self._unusable:
@@ -181,7 +200,7 @@ class Turn:
             now,
             urgency=self._urgency,
             holder=self._holder,
-            is_gone=_is_gone,
+            is_gone=self._is_gone,
         )
         if room < 1:
             self._full.add(dsn.name)
@@ -202,8 +221,25 @@ class Turn:
             urgency=self._urgency,
             holder=self._holder,
             hold_seconds=self._traffic.turn_seconds,
-            is_gone=_is_gone,
+            is_gone=self._is_gone,
         )
+
+    def _is_gone(self, holder: str) -> bool:
+        """Say whether a holder is known to have ended: of other machines nobody knows."""
+        host, _, rest = holder.partition(":")
+        pid = rest.partition(":")[0]
+        if host != _HOST or not pid.isdecimal():
+            return False
+        if int(pid) == os.getpid():
+            # A turn that could not give back what it held, for Redis was away, is over.
+            return holder not in self._traffic.turns
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            return False
+        return False
 
     def _released(self, value: Any, now: float) -> tuple[Any, None]:
         known = Known.read(value)
@@ -221,21 +257,6 @@ def _unprobed(until: float) -> Callable[[Any, float], tuple[Any, None]]:
         return known._replace(circuit=known.circuit._replace(probed_until=0)).written(), None
 
     return change
-
-
-def _is_gone(holder: str) -> bool:
-    """Say whether the process of a holder is known to have died: of other machines nobody knows."""
-    host, _, rest = holder.partition(":")
-    pid = rest.partition(":")[0]
-    if host != _HOST or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _log_change(name: str, before: Circuit, after: Circuit, now: float) -> None:

@@ -59,8 +59,8 @@ def test_an_answered_bell_rings_anew(doorbell: Doorbell, client: redis.Redis) ->
 def test_a_later_ring_is_one_task_for_then_and_keeps_others_silent(
     doorbell: Doorbell, client: redis.Redis
 ) -> None:
-    doorbell.ring_later("default", "one", 2)
-    doorbell.ring_later("default", "two", 2)
+    doorbell.ring_later("default", "one", 2, alone=True)
+    doorbell.ring_later("default", "two", 2.01, alone=True)
     assert doorbell.ring("default", "three") is False
     (message,) = cast(list[bytes], client.lrange("mailer.default", 0, -1))
     headers = json.loads(message)["headers"]
@@ -68,7 +68,14 @@ def test_a_later_ring_is_one_task_for_then_and_keeps_others_silent(
     eta = datetime.fromisoformat(headers["eta"]).timestamp()
     assert eta == pytest.approx(time.time() + 2, abs=1)
     assert 2000 < client.pttl("mailer:bell:default") <= 3000
-    assert 0 < client.pttl("mailer:bell:default:later") <= 2000
+
+
+def test_a_later_ring_for_what_waits_lets_others_ring_for_what_comes(
+    doorbell: Doorbell, client: redis.Redis
+) -> None:
+    doorbell.ring_later("default", "one", 2, alone=False)
+    assert doorbell.ring("default", "two") is True
+    assert len(published(client, "default")) == 2
 
 
 def test_a_bell_is_passed_on_although_it_rings(doorbell: Doorbell, client: redis.Redis) -> None:
@@ -111,7 +118,7 @@ def test_a_bell_that_nobody_answers_is_forgotten(doorbell: Doorbell, client: red
 def test_the_task_carries_its_time_limit(doorbell: Doorbell, client: redis.Redis) -> None:
     doorbell.ring("default", "one")
     message: Any = client.lindex("mailer.default", 0)
-    assert json.loads(message)["headers"]["timelimit"] == [300, None]
+    assert json.loads(message)["headers"]["timelimit"] == [360, None]
 
 
 @pytest.mark.parametrize("fault", ["kill", "freeze"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.quota import UNUSED, Limits, Quota, release, room, take, turns
+from mailer.quota import UNUSED, Limits, Quota, is_line, line_up, release, room, take
 
 NOW = 1_000_000.0
 
@@ -91,12 +91,29 @@ def test_the_connection_of_a_dead_worker_is_free_at_once() -> None:
     assert granted == 1
 
 
-def test_those_that_wait_come_back_one_after_another() -> None:
-    quota, delays = turns(UNUSED, Limits(rate=4), NOW, 3)
+def test_those_that_are_new_line_up_one_after_another() -> None:
+    limits = Limits(rate=4)
+    quota, delays = line_up(UNUSED, limits, NOW, "bulk", again=0, new=3)
     assert delays == pytest.approx([0.25, 0.5, 0.75])
-    quota, delays = turns(quota, Limits(rate=4), NOW, 2)
+    assert is_line(quota, "bulk", NOW)
+    quota, delays = line_up(quota, limits, NOW, "bulk", again=0, new=2)
     assert delays == pytest.approx([1.0, 1.25])
-    assert turns(quota, Limits(rate=4), NOW + 100, 1)[1] == pytest.approx([0.25])
+    assert not is_line(quota, "bulk", NOW + 100)
+    assert line_up(quota, limits, NOW + 100, "bulk", again=0, new=1)[1] == pytest.approx([0.25])
+
+
+def test_who_had_a_turn_is_next_again_and_not_sent_to_the_end_of_the_line() -> None:
+    quota, _ = line_up(UNUSED, Limits(rate=1), NOW, "bulk", again=0, new=1000)
+    same, delays = line_up(quota, Limits(rate=1), NOW, "bulk", again=2, new=0)
+    assert delays == pytest.approx([1, 2])
+    assert same == quota
+
+
+def test_a_lane_does_not_stand_behind_the_line_of_another() -> None:
+    quota, _ = line_up(UNUSED, Limits(rate=1), NOW, "bulk", again=0, new=1000)
+    assert not is_line(quota, "critical", NOW)
+    _, delays = line_up(quota, Limits(rate=1), NOW, "critical", again=0, new=1)
+    assert delays == pytest.approx([1])
 
 
 def test_without_limits_there_is_always_room() -> None:

@@ -17,7 +17,8 @@ def chosen(
     unusable: set[str] | None = None,
     full: set[str] | None = None,
 ) -> str | None:
-    return choose(steps(parse(text)), parcel, unusable=unusable or set(), full=full or set())
+    choice = choose(steps(parse(text)), parcel, unusable=unusable or set(), full=full or set())
+    return choice and (f"{choice.name} later" if choice.is_full else choice.name)
 
 
 def test_the_first_is_preferred_and_the_next_takes_over() -> None:
@@ -29,7 +30,7 @@ def test_the_first_is_preferred_and_the_next_takes_over() -> None:
 
 
 def test_a_limit_is_waited_for_and_not_evaded_by_the_backup() -> None:
-    assert chosen("a=smtp://a.example,b=smtp://b.example", full={"a"}) is None
+    assert chosen("a=smtp://a.example,b=smtp://b.example", full={"a"}) == "a later"
 
 
 def test_neighbours_with_a_weight_share_in_proportion_and_stand_in_for_each_other() -> None:

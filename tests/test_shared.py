@@ -82,13 +82,29 @@ def test_while_redis_is_away_work_goes_on_and_afterwards_values_are_shared_again
         assert shared.update("key", add) == 11
 
 
-def test_a_redis_that_takes_nothing_more_is_as_good_as_away(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_redis_that_takes_nothing_more_is_away_until_it_does_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr("mailer.shared.QUIET_SECONDS", 0.05)
     with EmbeddedRedis(tmp_path / "redis") as server:
+        shared = Shared(server.url, namespace="x")
         with redis.Redis.from_url(server.url) as client:
             client.config_set("maxmemory-policy", "noeviction")
             client.config_set("maxmemory", "1")
-        shared = Shared(server.url, namespace="x")
-        assert shared.update("key", add) == 1
-        assert shared.away
+            for number in range(1, 6):
+                assert shared.update("key", add) == number
+                shared.read(["key"])
+                wait_until(lambda: shared._ask() is None, 1)
+            assert caplog.text.count("redis=away") == 1
+            assert "redis=back" not in caplog.text
+            client.config_set("maxmemory", "0")
+        wait_until(lambda: shared.update("key", add) == 1, 5)
+        assert caplog.text.count("redis=back") == 1
+
+
+def test_a_value_of_another_type_is_replaced(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush("x:key", "element")
+    shared = Shared(redis_url, namespace="x")
+    assert shared.update("key", add) == 1
+    assert not shared.away

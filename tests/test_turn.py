@@ -189,7 +189,9 @@ def test_a_capped_lane_rings_for_when_there_is_room_again(
     with two(make_app, "?rate=4") as (app, *_):
         rung: list[tuple[str, float]] = []
         monkeypatch.setattr(
-            of(app).doorbell, "ring_later", lambda lane, id, wait: rung.append((lane, wait))
+            of(app).doorbell,
+            "ring_later",
+            lambda lane, _, seconds, *, alone: rung.append((lane, seconds)),
         )
         accept(app, 30, lane="bulk")
         drain(of(app), "bulk")
@@ -342,3 +344,71 @@ def test_a_junk_value_in_redis_stops_no_mail(
         accept(app, 3)
         drain(of(app), "default")
         assert len(primary.messages) == 3
+
+
+def drain_for(app: Flask, lane: str, seconds: float) -> None:
+    """Drain again and again, as workers do that somebody rings."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        drain(of(app), lane)
+        time.sleep(0.05)
+
+
+def test_a_limited_transport_for_some_senders_holds_up_nobody_else(make_app: AppFactory) -> None:
+    with SMTPServer() as news, SMTPServer() as rest:
+        app = make_app(
+            MAILER_TRANSPORTS=f"news=smtp://127.0.0.1:{news.port}?sender=news.acme.example&rate=2,"
+            f"rest=smtp://127.0.0.1:{rest.port}",
+            CELERY={"broker_url": "memory://"},
+        )
+        accept(app, 300, sender="hello@news.acme.example")
+        accept(app, 5, "other.example")
+        drain(of(app), "default")
+        assert len(rest.messages) == 5
+        assert 1 <= len(news.messages) <= 3
+        rows = of(app).ledger.list(Filters(statuses={"queued"}), None)
+        assert {row.attempts for row in rows} == {0}
+        of(app).traffic.close()
+
+
+@pytest.mark.parametrize("limit", ["domain_rate=20", "domain_rate=20&rate=1000"])
+def test_a_domain_gets_what_its_limit_allows(make_app: AppFactory, limit: str) -> None:
+    with two(make_app, f"?{limit}") as (app, primary, _):
+        accept(app, 200, "busy.example")
+        drain_for(app, "default", 4)
+        assert len(primary.messages) == pytest.approx(4 * 20 + 22, abs=15)
+
+
+def test_an_urgent_email_does_not_stand_in_the_line_of_a_newsletter(make_app: AppFactory) -> None:
+    with two(make_app, "?domain_rate=2") as (app, *_):
+        accept(app, 200, "busy.example", lane="bulk")
+        drain(of(app), "bulk")
+        accept(app, 3, "busy.example", lane="critical")
+        drain_for(app, "critical", 2.5)
+        assert {row.status for row in of(app).ledger.list(Filters(lane="critical"), None)} == {
+            "sent"
+        }
+
+
+def test_after_a_lost_connection_a_slow_rate_is_still_waited_for_calmly(
+    make_app: AppFactory,
+) -> None:
+    with two(make_app, "?rate=0.1") as (app, *_):
+        with turn(app) as first:
+            first.report("primary", Outcome(Kind.DEFERRED, "rcpt", words="hung up"))
+        accept(app, 300)
+        assert drain(of(app), "default") <= 2
+        assert drain(of(app), "default") == 0
+
+
+def test_a_connection_that_could_not_be_given_back_is_free_for_the_next_turn(
+    make_app: AppFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with two(make_app, "?connections=1") as (app, primary, _):
+        accept(app, 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(Turn, "_released", lambda _, value, now: (value, None))  # never arrives
+            drain(of(app), "default")
+        accept(app, 2)
+        drain(of(app), "default")
+        assert len(primary.messages) == 4

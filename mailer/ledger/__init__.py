@@ -182,6 +182,12 @@ class Ledger:
         with self.database.read() as connection:
             return sweeping.due_lanes(connection)
 
+    def next_due(self, lane: str) -> tuple[str, float] | None:
+        """Return which email of a lane is due next, and in how many seconds: less than 0 when it is
+        due by now. None: there is none, or the lane is paused."""
+        with self.database.read() as connection:
+            return sweeping.next_due(connection, lane)
+
     def counts(self) -> counts.Counts:
         """Return how many deliveries wait, are being sent or are in trouble, by lane."""
         with self.database.read() as connection:

@@ -24,6 +24,8 @@ class Claimed(NamedTuple):
     attempt: int
     """Number of this attempt, from 1."""
     attempts_allowed: int
+    has_turn: bool = False
+    """It waited for a turn, which is now."""
 
     def __repr__(self) -> str:
         return f"<Claimed {self.delivery_id}>"  # the row has the context
@@ -88,6 +90,7 @@ _CLAIM = (
         Delivery.recipient,
         Delivery.attempts,
         Delivery.attempts_allowed,
+        Delivery.has_turn,
         Delivery.due_at,
     )
 )
@@ -111,7 +114,14 @@ def claim(connection: sa.Connection, lane: str, limit: int, lease_seconds: float
     emails = {email.id: email for email in found}
     rows = sorted(rows, key=lambda row: (row.due_at, row.id))  # RETURNING has no order
     deliveries = [
-        Claimed(row.id, emails[row.email_id], row.recipient, row.attempts, row.attempts_allowed)
+        Claimed(
+            row.id,
+            emails[row.email_id],
+            row.recipient,
+            row.attempts,
+            row.attempts_allowed,
+            row.has_turn,
+        )
         for row in rows
     ]
     return Batch(token, deliveries)
@@ -165,6 +175,7 @@ _OTHER = (
         attempts=Delivery.attempts - sa.bindparam("given_back_", type_=sa.Integer()),
         ambiguous=Delivery.ambiguous + sa.bindparam("ambiguous_", type_=sa.Integer()),
         crashes=0,
+        has_turn=False,
         claim=None,
         lease_until=None,
         stage=sa.bindparam("stage_"),
@@ -203,6 +214,7 @@ _CAP = (
         status=Status.QUEUED.value,
         due_at=now() + sa.bindparam("delay_", type_=sa.Double()),
         attempts=Delivery.attempts - 1,
+        has_turn=True,
         claim=None,
         lease_until=None,
         reason=sa.bindparam("reason_"),

@@ -161,6 +161,23 @@ _OLDEST_DUE = (
 )
 
 
+_NEXT_DUE = (
+    sa.select(Delivery.email_id, sa.type_coerce(Delivery.due_at - now(), sa.Double))
+    .where(
+        Delivery.lane == sa.bindparam("lane_"),
+        Delivery.status == Status.QUEUED.value,
+        ~is_paused(sa.bindparam("lane_", type_=sa.String())),
+    )
+    .order_by(Delivery.due_at, Delivery.id)
+    .limit(1)
+)
+
+
+def next_due(connection: sa.Connection, lane: str) -> tuple[str, float] | None:
+    found = connection.execute(_NEXT_DUE, {"lane_": lane}).one_or_none()
+    return found and (found[0], found[1])
+
+
 def due_lanes(connection: sa.Connection) -> dict[str, str]:
     found: dict[str, Any] = {
         lane: connection.execute(_OLDEST_DUE, {"lane_": lane}).scalar() for lane in LANES
