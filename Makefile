@@ -12,17 +12,18 @@ help: ## list the commands
 demo: .venv/demo.stamp ## sign a user up, reset a password, show the two emails; stays up
 	@$(BIN)/mailer dev --demo
 
+# Three at a time on two cores: many tests wait for real processes.
 test: .venv/test.stamp ## ruff, mypy --strict, bandit and every test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive mailer make_celery.py
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 3
 
-faults-quick: .venv/test.stamp ## the same with small counts, in some minutes
-	$(BIN)/pytest tests/faults -s
+faults-quick: .venv/test.stamp ## kill and break everything with small counts, in some minutes
+	$(BIN)/pytest tests/faults --numprocesses 3
 
-faults: .venv/test.stamp ## kill and break everything, at length; writes the table of docs/reliability.md
+faults: .venv/test.stamp ## the same at length, in some hours; writes the table of docs/reliability.md
 	FAULTS=long $(BIN)/pytest tests/faults -s
 
 .venv/python.stamp:

@@ -257,7 +257,9 @@ def test_a_server_slower_than_a_drain_holds_up_nobody_for_good(make_app: AppFact
 def test_a_ledger_that_fails_before_a_message_leaves_leaves_nothing_to_its_lease(
     make_app: AppFactory, catcher: Catcher, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    app = make_app(MAIL_PORT=catcher.smtp_port, CELERY={"broker_url": "memory://"})
+    app = make_app(
+        MAIL_PORT=catcher.smtp_port, MAILER_DRAIN_SECONDS=0.5, CELERY={"broker_url": "memory://"}
+    )
     state = of(app)
     with app.app_context():
         for _ in range(3):

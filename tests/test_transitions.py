@@ -41,6 +41,7 @@ TRANSITIONS = [
     (Kind.AMBIGUOUS, claimed(1, on_unknown="hold"), Status.UNKNOWN, 0, True),
     (Kind.UNAVAILABLE, claimed(3), Status.QUEUED, 30, False),
     (Kind.NOT_STARTED, claimed(3), Status.QUEUED, 0, False),
+    (Kind.CAPPED, claimed(3), Status.QUEUED, 0, False),
 ]
 
 

@@ -17,6 +17,9 @@ import pytest
 
 from mailer.dev.groups import has_ended
 
+# They take the default ports while these are free.
+pytestmark = pytest.mark.xdist_group("default ports")
+
 RUN = """
 import os, pathlib, sys
 from mailer.db import Database

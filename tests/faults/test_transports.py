@@ -67,11 +67,14 @@ def test_a_dead_server_moves_all_workers_to_the_backup_and_back(
 
 
 @on_one_database("sqlite")
-def test_a_rate_holds_across_workers(setup: dict[str, Any], tmp_path: Path, long: bool) -> None:
+@pytest.mark.parametrize("limit", ["rate", "domain_rate"])
+def test_a_rate_holds_across_workers(
+    setup: dict[str, Any], tmp_path: Path, long: bool, limit: str
+) -> None:
     rate = 10
     workers, seconds = (8, 60) if long else (4, 20)
     port = free_port()
-    settings = {**setup, "MAILER_TRANSPORTS": f"only=smtp://127.0.0.1:{port}?rate={rate}"}
+    settings = {**setup, "MAILER_TRANSPORTS": f"only=smtp://127.0.0.1:{port}?{limit}={rate}"}
     with Stand(settings, tmp_path / "stand", workers=workers, port=port) as stand:
         with stand.client("bulk", "x", rate * seconds * 2):
             pass
@@ -81,7 +84,7 @@ def test_a_rate_holds_across_workers(setup: dict[str, Any], tmp_path: Path, long
         wait_until(lambda: arrivals(stand.folder)[-1] > began + seconds, seconds + 30, stand.words)
         measured = [at for at in arrivals(stand.folder) if began <= at < began + seconds]
         per_second = len(measured) / seconds
-        print(f"{workers} workers, rate={rate}: {per_second:.2f} per second over {seconds} s")  # noqa: T201
+        print(f"{workers} workers, {limit}={rate}: {per_second:.2f} per second over {seconds} s")  # noqa: T201
         assert per_second == pytest.approx(rate, rel=0.1)
         busiest = max(sum(at <= other < at + 1 for other in measured) for at in measured)
         assert busiest <= 2 * rate + 2

@@ -10,6 +10,8 @@ import threading
 from mailer.dev.catcher.conversation import Conversation
 from mailer.dev.catcher.handler import Handler
 
+_END_SECONDS = 2.0
+
 
 class SmtpServer:
     """An event loop with its conversations, on a socket that listens already (and is its own)."""
@@ -51,7 +53,9 @@ class SmtpServer:
         )
         await self._stopping.wait()
         server.close()
-        for conversation in list(self._live):
-            conversation.abort()
-        while self._live:
+        until = self._loop.time() + _END_SECONDS
+        # Also who was accepted just now, and is a task that has yet to become a conversation.
+        while (self._live or len(asyncio.all_tasks()) > 1) and self._loop.time() < until:
+            for conversation in list(self._live):
+                conversation.abort()
             await asyncio.sleep(0)
