@@ -71,9 +71,9 @@ class Process:
             self._popen.terminate()
             try:
                 self._popen.wait(15)
-            except subprocess.TimeoutExpired:
+            except subprocess.TimeoutExpired as error:
                 self.kill()
-                raise
+                raise AssertionError(f"did not end: {self.output[-3000:]}") from error
 
 
 @contextmanager
