@@ -174,12 +174,3 @@ def test_dev_starts_without_the_app_and_what_it_imports() -> None:
     )
 
     assert (result.stdout, result.stderr) == ("[]\n", "")
-
-
-@pytest.mark.xdist_group("default ports")
-def test_dev_ends_after_the_demo_if_the_environment_says_so(tmp_path: Path) -> None:
-    result = as_process({**os.environ, "DEMO_EXIT": "1"}, "dev", "--demo", "--directory", "state")
-
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert (tmp_path / "state" / "mailer.sqlite3").is_file()
-    assert "Reset" in result.stdout

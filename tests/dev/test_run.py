@@ -17,9 +17,6 @@ import pytest
 
 from mailer.dev.groups import has_ended
 
-# They take the default ports while these are free.
-pytestmark = pytest.mark.xdist_group("default ports")
-
 RUN = """
 import os, pathlib, sys
 from mailer.db import Database
@@ -189,3 +186,17 @@ def test_a_terminal_that_closes_stops_what_make_started_in_it(
     stack.wait_for(lambda: not stack.processes(), within=15)
     ends = re.findall(r"(\w+) +[\d.]+ s  (?:stopped|killed)", stack.output)
     assert ends == ["web", "beat", "worker", "catcher", "redis"]
+
+
+def test_the_command_ends_after_the_demo_if_the_environment_says_so(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "mailer", "dev", "--demo", "--directory", "state"],
+        env={**os.environ, "DEMO_EXIT": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (tmp_path / "state" / "mailer.sqlite3").is_file()
+    assert "Reset" in result.stdout

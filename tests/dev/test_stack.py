@@ -15,9 +15,6 @@ from mailer.dev.stack import Ports, child_environment, choose_ports, development
 from mailer.dev.state import StateDirectory
 from mailer.dev.terminal import Terminal
 
-# They take the default ports while these are free.
-pytestmark = pytest.mark.xdist_group("default ports")
-
 PORTS = Ports(web=5001, smtp=2526, inbox=8026, redis=21000)
 
 
