@@ -197,7 +197,7 @@ def test_redis_away_costs_a_request_little_and_no_email(
         (server.freeze if frozen else server.stop)()
         started = time.monotonic()
         answer = client.post("/signup", json={"email": "ada@example.com", "password": PASSWORD})
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 2.5  # of which two hashes, on a busy machine
         assert answer.status_code == 202
         assert statuses(app) == {"queued": 1}
         (server.thaw if frozen else server.start)()

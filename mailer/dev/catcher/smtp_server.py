@@ -52,9 +52,12 @@ class SmtpServer:
             ssl=self._implicit,
         )
         await self._stopping.wait()
+        # Who was accepted just now is a task that has yet to become a conversation, and would be
+        # left half open by a server that has closed.
+        self._loop.remove_reader(self._listening)
+        await asyncio.sleep(0)
         server.close()
         until = self._loop.time() + _END_SECONDS
-        # Also who was accepted just now, and is a task that has yet to become a conversation.
         while (self._live or len(asyncio.all_tasks()) > 1) and self._loop.time() < until:
             for conversation in list(self._live):
                 conversation.abort()
