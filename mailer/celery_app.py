@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, cast
 
 from celery import Celery, Task, bootsteps
@@ -36,6 +37,9 @@ CLOCKS_APART_SECONDS = 300.0
 
 RECOUNT_SECONDS = 5.0
 """How often a worker looks whether it waits for a message that it has long dealt with."""
+
+HELD_SECONDS = 15.0
+"""More than a worker holds a message that is for later; see `Doorbell.ring_later`."""
 
 # What Flask's guide leaves open, set to what is safe. `app.config["CELERY"]` overrides each.
 DEFAULTS: dict[str, Any] = {
@@ -163,13 +167,24 @@ class _Recount(_Repeated):
 
     seconds = RECOUNT_SECONDS
 
+    _first_seen: dict[str, float] = {}  # noqa: RUF012 - never changed, each look has its own
+    """By tag of a message that is not acknowledged."""
+
+    def start(self, consumer: Any) -> None:
+        super().start(consumer)
+        self._first_seen = {}
+
     def look(self, consumer: Any) -> None:
         channel = consumer.task_consumer.channel
         if not isinstance(channel, virtual.Channel):
             return  # a broker that counts itself
-        free = channel.qos.can_consume_max_estimate()
-        waiting = sum(not request.acknowledged for request in list(reserved_requests))
-        if free is not None and channel.qos.prefetch_count - free > waiting:
+        qos = cast(Any, channel.qos)
+        tags = set(qos._delivered) - set(qos._dirty)
+        now = time.monotonic()
+        self._first_seen = {tag: self._first_seen.get(tag, now) for tag in tags}
+        # What rings in some seconds is held, and no task yet: only what is older can be lost.
+        old = sum(now - since >= HELD_SECONDS for since in self._first_seen.values())
+        if old > sum(not request.acknowledged for request in list(reserved_requests)):
             # Celery takes it for what it is, and starts over with a new connection.
             raise ConnectionError("an acknowledgement was lost")
 

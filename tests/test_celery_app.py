@@ -17,6 +17,7 @@ from kombu.exceptions import OperationalError
 
 from mailer import Mailer, celery_init_app
 from mailer.celery_app import DEFAULTS, RECONNECT_SECONDS, _Recount, add_lanes
+from mailer.delivery import LOOK_AGAIN_SECONDS
 from mailer.dev.ports import free_port
 from mailer.tasks import send_email
 
@@ -108,7 +109,11 @@ class Held:
     acknowledged = False
 
 
-def test_a_lost_acknowledgement_makes_a_worker_connect_anew() -> None:
+def test_a_lost_acknowledgement_makes_a_worker_connect_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("mailer.celery_app.time.monotonic", lambda: clock[0])
     with Connection("memory://") as connection:
         channel: Any = connection.channel()
         channel.basic_qos(0, 1, False)
@@ -118,11 +123,31 @@ def test_a_lost_acknowledgement_makes_a_worker_connect_anew() -> None:
         request = Held()
         reserved_requests.add(request)
         recount.look(consumer)  # a task has it that is yet to acknowledge it
+        clock[0] += 600
+        recount.look(consumer)  # and may take its time
         reserved_requests.discard(request)
         with pytest.raises(ConnectionError):
             recount.look(consumer)
         channel.qos.ack("its tag")
         recount.look(consumer)
+
+
+def test_a_ring_for_later_that_a_worker_holds_is_no_lost_acknowledgement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("mailer.celery_app.time.monotonic", lambda: clock[0])
+    with Connection("memory://") as connection:
+        channel: Any = connection.channel()
+        channel.basic_qos(0, 1, False)
+        recount = _Recount(SimpleNamespace())
+        consumer = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel))
+        for number in range(20):
+            channel.qos.append("a message", f"tag {number}")
+            recount.look(consumer)
+            clock[0] += LOOK_AGAIN_SECONDS
+            recount.look(consumer)
+            channel.qos.ack(f"tag {number}")
 
 
 def test_a_worker_with_a_fast_clock_takes_sweeps_for_fresh() -> None:

@@ -89,6 +89,7 @@ def test_a_rate_holds_across_workers(
         busiest = max(sum(at <= other < at + 1 for other in measured) for at in measured)
         assert busiest <= 2 * rate + 2
         assert {row.attempts for row in stand.deliveries() if row.status == "queued"} <= {0}
+        assert not any("Connection to broker lost" in one.output for one in stand.workers)
 
 
 @on_one_database("postgresql")
