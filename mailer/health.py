@@ -12,11 +12,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from . import quota as quotas
 from .circuit import SERIOUS_STAGES
 from .errors import LedgerUnavailable, NotMigrated
 from .ledger.counts import Counts
 from .models import LANES
 from .state import State
+from .turn import urgency
 from .watch import missing_after
 
 REDIS_SECONDS = 0.3
@@ -96,6 +98,31 @@ def lanes_without_transport(state: State, counts: Counts) -> list[str]:
         for lane in LANES
         if lane not in counts.paused and (lane not in usable or lane in deferred)
     ]
+
+
+def hindrance(state: State, lane: str) -> str | None:
+    """Return why a lane's mail cannot leave now, as far as that is known; None: it can."""
+    counts = state.ledger.counts()
+    if pause := counts.paused.get(lane):
+        return f"lane {lane} is paused by {pause.actor}"
+    now, known = state.traffic.known()
+    found = []
+    for name, dsn in state.traffic.dsns.items():
+        circuit, quota = known[name]
+        room, _ = quotas.room(
+            quota, dsn.limits, now, urgency=urgency(lane), holder="", is_gone=lambda _: False
+        )
+        if dsn.rule.lanes and lane not in dsn.rule.lanes:
+            continue
+        if name in counts.paused_transports:
+            found.append(f"{name} is paused")
+        elif circuit.state(now) == "open":
+            found.append(f"{name} could not be used when last tried")
+        elif room < 1:
+            found.append(f"{name} is at its limit")
+        else:
+            return None
+    return f"of the transports, {', '.join(found)}"
 
 
 def alerts(state: State) -> list[str]:
@@ -200,6 +227,6 @@ def _transport(state: State, counts: Counts | None) -> Check:
     if counts is None:
         return Check("transport", False, _UNKNOWN)
     if lanes := lanes_without_transport(state, counts):
-        words = "no SMTP server could be used when last tried"
+        words = "no transport is usable: paused, or it could not be used when last tried"
         return Check("transport", False, f"{words} (lanes: {', '.join(lanes)})")
     return Check("transport", True, "usable as far as is known")

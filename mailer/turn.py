@@ -37,7 +37,7 @@ class Turn:
         self._traffic = traffic
         self._lane = lane
         self._paused = paused
-        self._urgency = 1 - LANES.index(lane) / (len(LANES) - 1)
+        self._urgency = urgency(lane)
         self._holder = f"{_HOST}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._held: set[str] = set()
         self._probing: dict[str, float] = {}
@@ -257,6 +257,11 @@ def _unprobed(until: float) -> Callable[[Any, float], tuple[Any, None]]:
         return known._replace(circuit=known.circuit._replace(probed_until=0)).written(), None
 
     return change
+
+
+def urgency(lane: str) -> float:
+    """Return 1 for the most urgent lane, 0 for the least."""
+    return 1 - LANES.index(lane) / (len(LANES) - 1)
 
 
 def _log_change(name: str, before: Circuit, after: Circuit, now: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
+from ..health import hindrance
 from ..ledger.queries import History
 from ..models import Status
 from ..state import State, current
@@ -35,10 +36,12 @@ def show(ctx: click.Context, email_id: str, as_json: bool) -> None:
     state = current()
     history = state.ledger.show(whole_id(state, email_id))
     commands = ctx.parent.command_path if ctx.parent else "mailer"
+    waits = any(one.state == Status.QUEUED for one in history.deliveries)
+    hindered = hindrance(state, history.email.lane) if waits else None
     if as_json:
-        output.print_json(_document(history, commands))
+        output.print_json(_document(history, commands, hindered))
     else:
-        _print(history, commands)
+        _print(history, commands, hindered)
 
 
 def whole_id(state: State, prefix: str) -> str:
@@ -46,7 +49,7 @@ def whole_id(state: State, prefix: str) -> str:
     return state.ledger.find(prefix.strip().lower())
 
 
-def _print(history: History, commands: str) -> None:
+def _print(history: History, commands: str, hindered: str | None) -> None:
     email = history.email
     addresses = {
         field: ", ".join(f"{name} <{address}>" if name else address for name, address in pairs)
@@ -88,7 +91,8 @@ def _print(history: History, commands: str) -> None:
         for at, event in _events(history, delivery.id):
             click.echo(f"  {output.local(at)}  {output.printable(event)}")
         attempts = history.attempts[delivery.id]
-        click.echo(f"  {what_happens_next(delivery, email, attempts, commands)}")
+        following = what_happens_next(delivery, email, attempts, commands, hindered=hindered)
+        click.echo(f"  {output.printable(following)}")
 
 
 def _events(history: History, delivery_id: int) -> list[tuple[datetime, str]]:
@@ -120,7 +124,8 @@ def _clock(instant: datetime, other: datetime) -> str:
 
 
 def _ending(attempt: Any) -> str:
-    at = f" at {attempt.stage}" if attempt.stage else ""
+    at = f" over {attempt.transport}" if attempt.transport else ""
+    at += f" at {attempt.stage}" if attempt.stage else ""
     words = said(attempt.code, attempt.enhanced, attempt.words)
     return f"{attempt.outcome}{at}" + (f": {words}" if words else "")
 
@@ -134,8 +139,11 @@ def _context(email: Any) -> str | None:
     return f"{names} (values are not shown)" if names else "empty"
 
 
-def what_happens_next(delivery: Any, email: Any, attempts: Sequence[Any], commands: str) -> str:
-    """Return a sentence on what happens to a delivery next, and when."""
+def what_happens_next(
+    delivery: Any, email: Any, attempts: Sequence[Any], commands: str, *, hindered: str | None
+) -> str:
+    """Return a sentence on what happens to a delivery next, and when. ``hindered``: why nothing of
+    its lane can leave now."""
     retry = f"`{commands} retry {email.id}`"
     match delivery.state:
         case "deferred":
@@ -149,6 +157,8 @@ def what_happens_next(delivery: Any, email: Any, attempts: Sequence[Any], comman
         case Status.QUEUED:
             waited = output.duration(output.seconds_since(delivery.due_at))
             words = f"The next free worker sends it, due for {waited}{_limit(delivery)}."
+            if hindered:
+                words = f"It waits, due for {waited}{_limit(delivery)}: {hindered}."
         case Status.SENDING:
             holds = email.on_unknown == "hold"
             then = "waits for a person, as unknown" if holds else "is queued again"
@@ -186,7 +196,7 @@ def _instant(instant: datetime) -> str:
     return f"{output.local(instant)} {output.zone()}"
 
 
-def _document(history: History, commands: str) -> dict[str, Any]:
+def _document(history: History, commands: str, hindered: str | None) -> dict[str, Any]:
     email = history.email
     return {
         "id": email.id,
@@ -209,11 +219,13 @@ def _document(history: History, commands: str) -> dict[str, Any]:
             for one in history.attachments
         ],
         "idempotency_key": email.idempotency_key,
-        "deliveries": list(_delivery_documents(history, commands)),
+        "deliveries": list(_delivery_documents(history, commands, hindered)),
     }
 
 
-def _delivery_documents(history: History, commands: str) -> Iterator[dict[str, Any]]:
+def _delivery_documents(
+    history: History, commands: str, hindered: str | None
+) -> Iterator[dict[str, Any]]:
     for one in history.deliveries:
         columns = ("recipient", "state", "attempts_allowed", "due_at", "expires_at", "lease_until")
         said_last = ("updated_at", "stage", "code", "enhanced", "reason")
@@ -232,5 +244,7 @@ def _delivery_documents(history: History, commands: str) -> Iterator[dict[str, A
                 {name: getattr(entry, name) for name in ("at", "actor", "action")}
                 for entry in history.audit[one.id]
             ],
-            "next": what_happens_next(one, history.email, history.attempts[one.id], commands),
+            "next": what_happens_next(
+                one, history.email, history.attempts[one.id], commands, hindered=hindered
+            ),
         }

@@ -63,22 +63,23 @@ def transports(ctx: click.Context, as_json: bool) -> None:
         output.print_json({"transports": documents, "shared": not state.traffic.shared.away})
         return
     output.print_table(
-        ("NAME", "SERVER", "STATE", "LIMITS", "SENT/MIN", "SENT", "DEFERRED", "REFUSED"),
+        ("NAME", "SENT/MIN", "SENT", "DEFERRED", "REFUSED", "STATE", "SERVER"),
         [
             (
                 one["name"],
-                one["server"],
-                one["words"],
-                one["limits"] or "-",
                 one["sent_per_minute"],
                 one["sent"],
                 one["deferred"],
                 one["refused"],
+                one["words"],
+                "; ".join(filter(None, (one["server"], one["limits"], one["takes"]))),
             )
             for one in documents
         ],
-        whole=1,
+        whole=5,
+        last_may_go_below=True,
     )
+    click.echo("SENT, DEFERRED and REFUSED: within ten minutes")
     for one in documents:
         if trouble := one["last_trouble"]:
             ago = output.duration(output.seconds_since(trouble["at"]))
@@ -140,6 +141,7 @@ def _document(
         "words": words,
         "opened_at": datetime.fromtimestamp(circuit.opened_at, UTC) if circuit.trips else None,
         "limits": _limits(dsn),
+        "takes": _takes(dsn),
         "connections": sum(until > now for until in known.quota.holders.values()),
         "sent_per_minute": figures.per_minute,
         "sent": figures.sent,
@@ -164,6 +166,18 @@ def _limits(dsn: Dsn) -> str:
         for limit, unit in ((limits.rate, "/s"), (limits.connections, " connections"))
         if limit is not None
     ]
+    return ", ".join(said)
+
+
+def _takes(dsn: Dsn) -> str:
+    said = [f"weight {dsn.weight}"] if dsn.weight is not None else []
+    for word, values in (
+        ("lane", dsn.rule.lanes),
+        ("sender", dsn.rule.senders),
+        ("recipient", dsn.rule.recipients),
+    ):
+        if values:
+            said.append(f"only {word} {' or '.join(sorted(values))}")
     return ", ".join(said)
 
 

@@ -42,12 +42,14 @@ def test_show_tells_every_attempt_of_every_recipient(run: Run, catcher: Catcher)
     assert re.search(rf"^email +{email_id}$", head, re.MULTILINE)
     assert re.search(r"^to +ann@example.com, bob@example.com$", head, re.MULTILINE)
     assert ann.startswith("ann@example.com: sent, attempt 1 of ")
-    assert re.search(r"  [-0-9]{10} [:0-9]{8}  attempt 1: sent at dot: 250 2.0.0 Caught", ann)
+    assert re.search(
+        r"  [-0-9]{10} [:0-9]{8}  attempt 1: sent over default at dot: 250 2.0.0 Caught", ann
+    )
     assert bob.startswith("bob@example.com: failed, attempt 2 of ")
     events = [line[23:] for line in bob.splitlines()[1:-1]]
-    assert events[0] == "attempt 1: refused at rcpt: 550 5.1.1 no such user"
+    assert events[0] == "attempt 1: refused over default at rcpt: 550 5.1.1 no such user"
     assert re.fullmatch(r"retried by cli:\S+", events[1])
-    assert events[2] == "attempt 2: refused at rcpt: 550 5.1.1 no such user"
+    assert events[2] == "attempt 2: refused over default at rcpt: 550 5.1.1 no such user"
 
 
 def test_the_document_has_what_the_page_has(run: Run) -> None:
