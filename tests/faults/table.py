@@ -54,7 +54,7 @@ def _table(text: str) -> list[list[str]]:
     """Return the rows of the table that this module wrote."""
     rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
     cells = [[cell.strip() for cell in row] for row in rows]
-    return [row for row in cells if len(row) == len(_HEAD) and row[0] != _HEAD[0]]
+    return [row for row in cells if len(row) == len(_HEAD) and row[0] not in {_HEAD[0], "---"}]
 
 
 def _line(cells: Sequence[str]) -> str:
