@@ -79,7 +79,9 @@ def _heard(claimed: claims.Claimed, outcome: Any, **_: Any) -> None:
 
 def _settled(step: str) -> Callable[..., None]:
     def after(_: None, owner: Any, token: str, settlements: Iterable[claims.Settlement]) -> None:
-        strike(step, [_recipients[one.delivery_id] for one in settlements])
+        # What is handed back untouched is settled as well, and is not what dies here.
+        heard = [one for one in settlements if one.outcome.kind is Kind.SENT]
+        strike(step, [_recipients[one.delivery_id] for one in heard])
 
     return after
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..worker import wait_until
 from .stand import SHORT, Stand
 from .verdict import Fault, judge
 
@@ -24,6 +25,7 @@ def test_workers_killed_every_second_lose_nothing_and_double_only_what_they_had_
     choose = random.Random(2026)
     with Stand(settings, tmp_path / "stand", workers=2, delay=THINKS_SECONDS) as stand:
         with stand.client("load", "user", number, 100):
+            wait_until(lambda: len(stand.told("user")) > 20, 30, stand.words)
             while len(kills) < (400 if long else 6):
                 time.sleep(choose.uniform(0.3, 1.2))
                 ready = [one for one in stand.workers if one.ready()]
