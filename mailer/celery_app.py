@@ -93,6 +93,7 @@ def add_lanes(celery_app: Celery, namespace: str, *, sweep_seconds: float) -> No
 
     Works on a Celery app that the application made itself, and keeps what it had set.
     """
+    celery_app.steps["worker"].add(_HearOut)
     celery_app.steps["consumer"].update((_Watch, _Recount))
     cast(Any, celery_app.amqp).Connection = _Connection
     conf = celery_app.conf
@@ -187,6 +188,17 @@ class _Recount(_Repeated):
         if old > sum(not request.acknowledged for request in list(reserved_requests)):
             # Celery takes it for what it is, and starts over with a new connection.
             raise ConnectionError("an acknowledgement was lost")
+
+
+class _HearOut(bootsteps.StartStopStep):
+    """Listens to the end to the children of a worker that ends.
+
+    Celery would forget the task that a child has begun in that moment, and hear no more of it: the
+    child waits half a minute for its parent to hear that it is done.
+    """
+
+    def close(self, worker: Any) -> None:
+        worker.pool.flush = None
 
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:

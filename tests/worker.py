@@ -70,7 +70,7 @@ class Process:
         if self._popen.poll() is None:
             self._popen.terminate()
             try:
-                self._popen.wait(60)
+                self._popen.wait(30)
             except subprocess.TimeoutExpired as error:
                 self.kill()
                 raise AssertionError(f"did not end: {self.output[-3000:]}") from error

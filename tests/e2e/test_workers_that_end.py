@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import time
 from collections import Counter
 from typing import Any
@@ -70,3 +73,25 @@ def test_a_worker_asked_to_end_hands_back_what_it_has_not_begun_and_sends_nothin
     ):
         wait_until(lambda: statuses(app) == {"sent": 1500}, 60, lambda: statuses(app))
     assert recipients(catcher) == Counter({f"{name}@example.com": 1 for name in names})
+
+
+def test_a_worker_asked_to_end_hears_what_a_child_begins_at_that_moment(
+    app: Flask, stack: dict[str, Any], catcher: Catcher, tmp_path: Any
+) -> None:
+    options = ("--concurrency", "1", "--loglevel", "DEBUG")
+    with worker(stack, tmp_path / "worker.log", *options) as process:
+        children = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+        )
+        (child,) = map(int, children.stdout.split())
+        os.kill(child, signal.SIGSTOP)  # it begins, and cannot say so before its parent ends
+        dispatch_to(app, "user")
+        wait_until(lambda: process.received() == 1, 10, lambda: process.output)
+        asked = time.monotonic()
+        process.signal(signal.SIGTERM)
+        wait_until(lambda: "Stopping Pool" in process.output, 10, lambda: process.output)
+        os.kill(child, signal.SIGCONT)
+        process.stop()
+        assert time.monotonic() - asked < 10, "the child waited for its parent to listen"
+    assert "Traceback" not in process.output
+    assert statuses(app) in ({"sent": 1}, {"queued": 1})

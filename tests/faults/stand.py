@@ -64,6 +64,8 @@ class Worker:
 
     def _start(self) -> Process:
         self.starts += 1
+        # In order: whoever finds the new process finds where its words begin.
+        self._words_from = self._log.stat().st_size if self._log.exists() else 0
         return Process(self._command, self._environ, self._log)
 
     def _supervise(self) -> None:
@@ -77,7 +79,9 @@ class Worker:
 
     def ready(self) -> bool:
         """Whether the present process takes tasks."""
-        return self.output.count(" ready.") >= self.starts
+        if self._process.exit_code is not None:
+            return False
+        return b" ready." in self._log.read_bytes()[self._words_from :]
 
     def kill(self) -> float:
         """Kill it and its children with SIGKILL; return when."""

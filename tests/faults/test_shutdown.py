@@ -105,7 +105,7 @@ def _stand(settings: dict[str, Any], folder: Path) -> Stand:
 def _roll(stand: Stand, long: bool) -> Verdict:
     """Replace one worker after another while emails come in."""
     recovery = []
-    with stand.client("load", "roll", 2000 if long else 300, 25):
+    with stand.client("load", "roll", 100_000, 25):
         wait_until(lambda: _accepted(stand, "roll") > 20, 30, stand.words)
         for number in range(10 if long else 2):
             worker = stand.workers[number % 2]
@@ -113,6 +113,7 @@ def _roll(stand: Stand, long: bool) -> Verdict:
             _end([worker], signal.SIGTERM if number % 2 else signal.SIGINT)
             wait_until(worker.ready, 30, stand.words)
             recovery.append(_resumed(stand, "roll", at))
+        stand.enough("roll")
     stand.wait_until_over("roll", seconds=180)
     verdict = judge(stand, [], "roll")
     verdict.recovery = recovery
@@ -120,12 +121,12 @@ def _roll(stand: Stand, long: bool) -> Verdict:
 
 
 def _end_all(stand: Stand, long: bool) -> Verdict:
-    with stand.client("load", "all", 2000 if long else 300, 200):
-        wait_until(lambda: _accepted(stand, "all") > 20, 30, stand.words)
     for worker in stand.workers:
         worker.hold_down()
-    at = time.time()
-    ended_at = _end(stand.workers, signal.SIGTERM)
+    with stand.client("load", "all", 2000 if long else 300, 200):
+        wait_until(lambda: _accepted(stand, "all") > 20, 30, stand.words)
+        at = time.time()
+        ended_at = _end(stand.workers, signal.SIGTERM)
     states = {row.status for row in stand.deliveries("all")}
     assert states == {"sent", "queued"}, "at once means before the worker has ended"
     begun = [when for when, _, _ in stand.oracle.accepted() if when > at]
@@ -212,5 +213,10 @@ def _accepted(stand: Stand, name: str) -> int:
 
 def _resumed(stand: Stand, name: str, at: float) -> float:
     """Return seconds from ``at`` until the oracle had the next email."""
-    times = [when for when, _, to in stand.oracle.accepted() if to.startswith(name) and when > at]
-    return min(times) - at
+
+    def times() -> list[float]:
+        accepted = stand.oracle.accepted()
+        return [when for when, _, to in accepted if to.startswith(name) and when > at]
+
+    wait_until(times, 30, stand.words)
+    return min(times()) - at
