@@ -79,9 +79,12 @@ class Worker:
 
     def ready(self) -> bool:
         """Whether the present process takes tasks."""
-        if self._process.exit_code is not None:
-            return False
-        return b" ready." in self._log.read_bytes()[self._words_from :]
+        return self._process.exit_code is None and " ready." in self.words
+
+    @property
+    def words(self) -> str:
+        """What the present process has said."""
+        return self._log.read_bytes()[self._words_from :].decode(errors="replace")
 
     def kill(self) -> float:
         """Kill it and its children with SIGKILL; return when."""

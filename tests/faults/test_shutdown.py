@@ -127,12 +127,12 @@ def _end_all(stand: Stand, long: bool) -> Verdict:
         wait_until(lambda: _accepted(stand, "all") > 20, 30, stand.words)
         at = time.time()
         ended_at = _end(stand.workers, signal.SIGTERM)
-    states = {row.status for row in stand.deliveries("all")}
-    assert states == {"sent", "queued"}, "at once means before the worker has ended"
-    begun = [when for when, _, _ in stand.oracle.accepted() if when > at]
-    assert len(begun) <= len(stand.workers) * CONCURRENCY * ANNOUNCED_AHEAD
-    for worker in stand.workers:
-        worker.bring_back()
+        states = {row.status for row in stand.deliveries("all")}
+        assert states == {"sent", "queued"}, "at once means before the worker has ended"
+        begun = [when for when, _, _ in stand.oracle.accepted() if when > at]
+        assert len(begun) <= len(stand.workers) * CONCURRENCY * ANNOUNCED_AHEAD
+        for worker in stand.workers:
+            worker.bring_back()
     stand.wait_until_over("all", seconds=180)
     verdict = judge(stand, [], "all")
     verdict.recovery = [_resumed(stand, "all", ended_at)]
@@ -204,7 +204,7 @@ def _children(pid: int) -> set[int]:
 
 def _names(worker: Worker) -> set[str]:
     """Return the names of the children that have done a task."""
-    return set(re.findall(r"(ForkPoolWorker-\d+)\] Task \S+ succeeded", worker.output))
+    return set(re.findall(r"(ForkPoolWorker-\d+)\] Task \S+ succeeded", worker.words))
 
 
 def _accepted(stand: Stand, name: str) -> int:
