@@ -20,6 +20,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
+from . import prepared
 from .errors import LedgerUnavailable, NotMigrated, SettingError
 
 BUSY_SECONDS = 5
@@ -199,7 +200,7 @@ def _sqlite_engine(url: sa.URL, synchronous: str) -> sa.Engine:
         # A transaction that reads first and writes later fails at once when another one wrote
         # between (1,503 errors over 4 processes); one that takes the write lock first waits.
         read_only = connection.get_execution_options().get("mailer_read")
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        prepared.run(connection, "BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 

@@ -211,4 +211,4 @@ def _after_commit(state: State, recorded: list[Recorded]) -> None:
 
 def _ring(state: State, email_ids: dict[str, str]) -> None:
     for lane, email_id in email_ids.items():
-        state.doorbell.ring(lane, email_id)
+        state.doorbell.ring_for_commit(lane, email_id)

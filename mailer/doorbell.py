@@ -20,12 +20,16 @@ from kombu.pools import ProducerPool
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .burst import Bursts
+
 TASK = "mailer.send_email"
 RINGS_FOR_MS = 10_000
 """A bell that nobody answers is forgotten after so long."""
 LATER_STEP_SECONDS = 0.25
 LATE_MS = 1_000
 """How much later than it was told to a worker may come before others ring."""
+BURST_SECONDS = 0.01
+"""A ring costs its caller a round trip to Redis: a burst of commits needs one now and then."""
 PATIENCE_SECONDS = 0.3
 """The most that a broker that does not answer may cost a request, twice."""
 QUIET_SECONDS = 5.0
@@ -50,6 +54,7 @@ class Doorbell:
         self._later: dict[str, int] = {}
         """By lane: for when a worker was rung last."""
         self.failures = 0
+        self._bursts = Bursts(self.ring, seconds=BURST_SECONDS)
         self._open()
 
     def _open(self) -> None:
@@ -61,6 +66,13 @@ class Doorbell:
         )
         self._producers: ProducerPool | None = None
         self._lock = threading.Lock()
+
+    def ring_for_commit(self, lane: str, email_id: str) -> None:
+        """Wake a worker for what was committed: at once, and of a burst again at its end."""
+        if self._celery.conf.task_always_eager:
+            self._run_here(lane, email_id)
+        else:
+            self._bursts(lane, email_id)
 
     def ring(self, lane: str, email_id: str) -> bool:
         """Wake a worker for a lane; return whether a task was published. Raises no failure."""
@@ -123,7 +135,8 @@ class Doorbell:
                 self._failed(lane, error)
 
     def forget(self) -> None:
-        """Drop the connections inherited by a forked child."""
+        """Drop the connections inherited by a forked child, and what its parent still gathers."""
+        self._bursts = Bursts(self.ring, seconds=BURST_SECONDS)
         self._open()
 
     def _publish(self, lane: str, email_id: str, *, countdown: float | None = None) -> None:

@@ -29,6 +29,7 @@ FARTHEST = timedelta(days=3660)
 CONTEXT_DEPTH_MAX = 50
 """Lists and objects within one another. Reading JSON takes stack: what this process could still
 write, a worker that stands deeper could not read, and nobody behind it would be mailed."""
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _LOCALE = re.compile(r"(?=.{2,40}\Z)[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _TAG = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -232,15 +233,16 @@ class _Drafting:
                 self._problem("context", "expected none, because there is no template to use it")
             return None
         try:
-            # The bytes that are stored; also proves that nothing but plain data is in it.
-            size = len(json.dumps(context, ensure_ascii=False, allow_nan=False).encode())
+            # What is stored; also proves that nothing but plain data is in it.
+            written = _to_json(context)
+            size = len(written.encode())
         except (TypeError, ValueError, RecursionError) as error:
             self._problem("context", f"expected JSON values: {error}")
             return None
         limit = self.state.config["MAILER_MAX_CONTEXT_BYTES"]
         if size > limit:
             self._problem("context", f"expected at most {limit} bytes as JSON, got {size}")
-        elif _deeper_than(CONTEXT_DEPTH_MAX, context):
+        elif _may_nest(written) and _deeper_than(CONTEXT_DEPTH_MAX, context):
             self._problem("context", f"expected at most {CONTEXT_DEPTH_MAX} levels of nesting")
         if template is not None and template.name not in self.state.loaders:
             missing = self._required(template) - context.keys()
@@ -357,6 +359,11 @@ def _is_pair(value: Any) -> bool:
         and all(isinstance(part, str) for part in value)
         and "@" not in value[0]
     )
+
+
+def _may_nest(written: str) -> bool:
+    """Whether there are enough brackets in JSON to be nested too deeply: rarely, and at once."""
+    return written.count("{") + written.count("[") > CONTEXT_DEPTH_MAX
 
 
 def _deeper_than(depth: int, value: Mapping[str, Any]) -> bool:

@@ -54,6 +54,9 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one each time
+
+
 class Json(TypeDecorator[Any]):
     """A JSON value in a text column: the same bytes in SQLite and PostgreSQL."""
 
@@ -61,7 +64,7 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Any) -> str | None:
-        return None if value is None else json.dumps(value, ensure_ascii=False)
+        return None if value is None else _to_json(value)
 
     def process_result_value(self, value: str | None, dialect: Any) -> Any:
         return None if value is None else json.loads(value)

@@ -516,7 +516,7 @@ def test_a_template_that_this_worker_does_not_have_is_tried_again(
         )
         state = of(app)
         known = state.renderer.template
-        monkeypatch.setattr(state.doorbell, "ring", lambda *args: False)
+        monkeypatch.setattr(state.doorbell, "ring_for_commit", lambda *args: None)
         dispatch("welcome", to="ada@example.com", context={"start_url": "https://a"})
 
         def unknown(name: str) -> Any:

@@ -330,7 +330,8 @@ def test_a_receiver_of_email_queued_that_raises_fails_nobody(
 
 def rings(app: Flask, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     rung: list[str] = []
-    monkeypatch.setattr(of(app).doorbell, "ring", lambda lane, email_id: rung.append(email_id))
+    doorbell = of(app).doorbell
+    monkeypatch.setattr(doorbell, "ring_for_commit", lambda lane, email_id: rung.append(email_id))
     return rung
 
 

@@ -118,11 +118,11 @@ def test_a_task_stands_in_for_a_missing_scheduler_and_says_so_once(
     app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     state, rung = of(app), []
+    monkeypatch.setattr(state.doorbell, "ring_for_commit", lambda *args: None)
     monkeypatch.setattr(state.doorbell, "ring", lambda lane, id: rung.append((lane, id)))
     with app.app_context():
         other = dispatch(None, to="ada@example.com", subject="A", text="A", lane="bulk").id
         email = dispatch(None, to="ada@example.com", subject="B", text="B").id
-        rung.clear()
         send_email.run(email)
         assert rung == []
         nobody_sweeps_for(state.database, 61)

@@ -17,6 +17,7 @@ from ..content import Attachment
 from ..db import now
 from ..errors import IdempotencyConflict
 from ..models import Attached, Delivery, Email, Status
+from ..prepared import Prepared
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -48,7 +49,7 @@ def record(
     connection: sa.Connection, drafts: Sequence[Draft], attempts_allowed: int
 ) -> list[Recorded]:
     """Insert ``drafts`` in the transaction of ``connection``; return their emails, in order."""
-    instant = connection.execute(_NOW).scalar_one()
+    instant = _NOW.scalar(connection)
     created_at = datetime.fromtimestamp(instant, UTC)
     emails = [_email(draft, created_at) for draft in drafts]
     # In the order of the keys: two transactions with the same ones must not wait for each other.
@@ -60,10 +61,10 @@ def record(
         if known.get(email.id) is None
     ]
     if unkeyed := [_values(email) for email, _ in new if email.idempotency_key is None]:
-        connection.execute(_INSERT_EMAIL, unkeyed)
+        _INSERT_EMAIL.run(connection, unkeyed)
     if new:
-        connection.execute(
-            _INSERT_DELIVERY,
+        _INSERT_DELIVERY.run(
+            connection,
             [
                 {
                     "email_id": email.id,
@@ -72,7 +73,11 @@ def record(
                     "status": Status.QUEUED.value,
                     "due_at": draft.send_at or instant,
                     "expires_at": email.expires_at,
+                    "attempts": 0,
                     "attempts_allowed": attempts_allowed,
+                    "crashes": 0,
+                    "ambiguous": 0,
+                    "has_turn": False,
                     "updated_at": instant,
                 }
                 for email, draft in new
@@ -112,10 +117,24 @@ def uuid7() -> str:
     return str(uuid.UUID(int=value))
 
 
-_NOW = sa.select(now())
-_INSERT_EMAIL = sa.insert(Email)
-_INSERT_DELIVERY = sa.insert(Delivery).values(attempts=0, crashes=0, ambiguous=0)
 _EMAIL_COLUMNS = tuple(column.key for column in sa.inspect(Email).columns)
+_DELIVERY_COLUMNS = (
+    "email_id",
+    "recipient",
+    "lane",
+    "status",
+    "due_at",
+    "expires_at",
+    "attempts",
+    "attempts_allowed",
+    "crashes",
+    "ambiguous",
+    "has_turn",
+    "updated_at",
+)
+_NOW = Prepared(sa.select(now()))
+_INSERT_EMAIL = Prepared(sa.insert(Email), _EMAIL_COLUMNS)
+_INSERT_DELIVERY = Prepared(sa.insert(Delivery), _DELIVERY_COLUMNS)
 
 
 def _values(email: Email) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _dispatch(app: Any, recipient: str, **arguments: Any) -> None:
 
 def _deadly(app: Any, recipient: str) -> None:
     """Die at the step of dispatch that the recipient is named after."""
-    record, ring = Ledger.record, Doorbell.ring
+    record = Ledger.record
     task = app.extensions["celery"].tasks[TASK]
     publish = task.apply_async
 
@@ -117,11 +117,11 @@ def _deadly(app: Any, recipient: str) -> None:
         strike("commit_before", [recipient])
         return result
 
-    def rung(doorbell: Doorbell, lane: str, email_id: str) -> bool:
+    def rung(doorbell: Doorbell, lane: str, email_id: str) -> None:
         strike("commit_after", [recipient])
         if recipient.startswith("ring"):
             doorbell.answer(lane)  # or nothing would be published, when another rang just before
-        return ring(doorbell, lane, email_id)
+        doorbell.ring(lane, email_id)
 
     def published(*args: Any, **kwargs: Any) -> Any:
         strike("ring_within", [recipient])
@@ -130,7 +130,7 @@ def _deadly(app: Any, recipient: str) -> None:
         return result
 
     Ledger.record = recorded  # type: ignore[method-assign,assignment]
-    Doorbell.ring = rung  # type: ignore[method-assign,assignment]
+    Doorbell.ring_for_commit = rung  # type: ignore[method-assign,assignment]
     task.apply_async = published
 
 

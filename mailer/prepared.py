@@ -1,0 +1,110 @@
+"""Statements that SQLAlchemy writes once and the driver runs: for the path of every email.
+
+SQLAlchemy's own execution costs about 40 microseconds a statement and 3 more a row, as much as
+SQLite takes to insert it. What goes wrong is raised as SQLAlchemy raises it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+
+class _Written(NamedTuple):
+    """A statement in the words of one driver."""
+
+    sql: str
+    processors: dict[str, Callable[[Any], Any] | None]
+    """What makes a value of each parameter one of the driver's, in the order of the parameters."""
+    fixed: dict[str, Any]
+    """Values that stand in the statement itself."""
+    positional: bool
+
+
+class Prepared:
+    """A statement whose parameters are ``columns`` of its table."""
+
+    def __init__(self, statement: sa.Insert | sa.Select[Any], columns: Sequence[str] = ()) -> None:
+        self._statement = statement
+        self._columns = list(columns)
+        self._written: dict[str, _Written] = {}
+        """By driver."""
+
+    def scalar(self, connection: sa.Connection) -> Any:
+        """Return the first column of the first row."""
+        return _execute(connection, self._for(connection.dialect).sql, ())[0]
+
+    def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run it once for each of ``rows``: values by column."""
+        written = self._for(connection.dialect)
+        values = [_values(written, row) for row in rows]
+        _execute(connection, written.sql, values[0] if len(values) == 1 else values)
+
+    def _for(self, dialect: sa.Dialect) -> _Written:
+        written = self._written.get(dialect.driver)
+        if written is None:
+            written = self._written[dialect.driver] = self._write(dialect)
+        return written
+
+    def _write(self, dialect: sa.Dialect) -> _Written:
+        compiled = self._statement.compile(dialect=dialect, column_keys=self._columns or None)
+        binds = compiled.binds
+        names = list(compiled.positiontup or ()) if compiled.positional else list(binds)
+        types = {name: binds[name].type.dialect_impl(dialect) for name in names}
+        return _Written(
+            sql=str(compiled),
+            processors={name: one.bind_processor(dialect) for name, one in types.items()},
+            fixed={name: one.value for name, one in binds.items() if name not in self._columns},
+            positional=compiled.positional,
+        )
+
+
+def run(connection: sa.Connection, sql: str) -> None:
+    """Have the driver run ``sql`` as it is."""
+    _execute(connection, sql, ())
+
+
+def _values(written: _Written, row: Mapping[str, Any]) -> Any:
+    given = {**written.fixed, **row}
+    values = {
+        name: given[name] if process is None else process(given[name])
+        for name, process in written.processors.items()
+    }
+    return tuple(values.values()) if written.positional else values
+
+
+def _execute(connection: sa.Connection, sql: str, values: Any) -> Any:
+    """Return the first row, if there are rows. A list of ``values`` runs it once for each."""
+    cursor = connection.connection.cursor()
+    try:
+        if isinstance(values, list):
+            cursor.executemany(sql, values)
+        else:
+            cursor.execute(sql, values)
+        return cursor.fetchone() if cursor.description else None
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _as_sqlalchemy_does(connection, sql, error, cursor) from error
+    finally:
+        cursor.close()
+
+
+def _as_sqlalchemy_does(
+    connection: sa.Connection, sql: str, error: Any, cursor: Any
+) -> BaseException:
+    """Return the exception that SQLAlchemy would raise, and drop a connection that was lost."""
+    dialect = connection.dialect
+    lost = dialect.is_disconnect(error, connection.connection.dbapi_connection, cursor)
+    if lost:
+        connection.invalidate(error)
+    raised: BaseException = sa.exc.DBAPIError.instance(
+        sql,
+        None,
+        error,
+        dialect.loaded_dbapi.Error,
+        hide_parameters=True,
+        connection_invalidated=lost,
+        dialect=dialect,
+    )
+    return raised
