@@ -17,10 +17,10 @@ from typing import Any
 import redis
 from celery import Celery
 from kombu.pools import ProducerPool
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from . import impatient
 from .burst import Bursts
+from .impatient import PATIENCE_SECONDS, QUIET_SECONDS
 
 TASK = "mailer.send_email"
 RINGS_FOR_MS = 10_000
@@ -30,10 +30,6 @@ LATE_MS = 1_000
 """How much later than it was told to a worker may come before others ring."""
 BURST_SECONDS = 0.01
 """A ring costs its caller a round trip to Redis: a burst of commits needs one now and then."""
-PATIENCE_SECONDS = 0.3
-"""The most that a broker that does not answer may cost a request, twice."""
-QUIET_SECONDS = 5.0
-"""After a failure nobody tries for so long: requests in a row shall not each wait."""
 
 log = logging.getLogger(__name__)
 
@@ -58,12 +54,7 @@ class Doorbell:
         self._open()
 
     def _open(self) -> None:
-        self._redis = self._redis_url and redis.Redis.from_url(
-            self._redis_url,
-            socket_timeout=PATIENCE_SECONDS,
-            socket_connect_timeout=PATIENCE_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        self._redis = self._redis_url and impatient.client(self._redis_url)
         self._producers: ProducerPool | None = None
         self._lock = threading.Lock()
 

@@ -9,9 +9,8 @@ import weakref
 from typing import NamedTuple
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from . import impatient
 from . import quota as quotas
 from .circuit import SERIOUS_STAGES
 from .errors import LedgerUnavailable, NotMigrated
@@ -20,9 +19,6 @@ from .models import LANES
 from .state import State
 from .turn import urgency
 from .watch import missing_after
-
-REDIS_SECONDS = 0.3
-"""To connect, and for the answer."""
 
 ALERTS_SECONDS = 600.0
 """Since the last failure: without mail nobody finds out whether it is mended."""
@@ -199,14 +195,8 @@ def _database(question: _Question) -> tuple[Check, Counts | None]:
 def _redis(state: State) -> Check:
     if state.redis_url is None:
         return Check("redis", True, "none: the broker is another one")
-    client = redis.Redis.from_url(
-        state.redis_url,
-        socket_timeout=REDIS_SECONDS,
-        socket_connect_timeout=REDIS_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
     try:
-        with client:
+        with impatient.client(state.redis_url) as client:
             client.ping()
     except redis.RedisError as error:
         return Check("redis", False, "not reachable", f"not reachable: {error}")

@@ -10,13 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-PATIENCE_SECONDS = 0.3
-"""The most that a Redis that does not answer may cost, twice."""
-QUIET_SECONDS = 5.0
-"""After a failure nobody asks for so long."""
+from . import impatient
+from .impatient import QUIET_SECONDS
+
 KEPT_SECONDS = 3600
 """A value that nobody changes is forgotten after so long."""
 
@@ -54,12 +51,7 @@ class Shared:
     def _open(self) -> None:
         self._redis: redis.Redis | None = None
         if self._redis_url:
-            self._redis = redis.Redis.from_url(
-                self._redis_url,
-                socket_timeout=PATIENCE_SECONDS,
-                socket_connect_timeout=PATIENCE_SECONDS,
-                retry=Retry(NoBackoff(), 0),
-            )
+            self._redis = impatient.client(self._redis_url)
             self._replace = self._redis.register_script(_REPLACE)
         self._quiet_until = 0.0
         self._own: dict[str, Any] = {}

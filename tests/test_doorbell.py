@@ -15,7 +15,8 @@ import redis
 from flask import Flask
 
 from mailer.dev.redis import EmbeddedRedis
-from mailer.doorbell import LATER_STEP_SECONDS, QUIET_SECONDS, Doorbell
+from mailer.doorbell import LATER_STEP_SECONDS, Doorbell
+from mailer.impatient import QUIET_SECONDS
 from mailer.state import of
 
 from .conftest import AppFactory
