@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import sqlite3
 import time
 from collections.abc import Callable
 from html.parser import HTMLParser
