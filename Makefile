@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults faults-quick lock clean
+.PHONY: help demo test faults faults-quick bench bench-quick lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -25,6 +25,12 @@ faults-quick: .venv/test.stamp ## kill and break everything with small counts, i
 
 faults: .venv/test.stamp ## the same at length, in some hours; writes the table of docs/reliability.md
 	FAULTS=long $(BIN)/pytest tests/faults -s
+
+bench-quick: .venv/test.stamp ## measure against the documented pattern with small counts, in a minute
+	@$(BIN)/python -m benchmarks --quick
+
+bench: .venv/test.stamp ## the same at length, in half an hour; writes docs/performance.md and its chart
+	@$(BIN)/python -m benchmarks
 
 .venv/python.stamp:
 	@command -v $(PYTHON) >/dev/null || { echo "mailer needs Python 3.11 or newer and there is no $(PYTHON). Name another one: make PYTHON=python3.12" >&2; exit 1; }

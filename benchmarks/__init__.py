@@ -1,0 +1,1 @@
+"""How fast the dispatcher is, beside the pattern that Flask's documentation shows."""

@@ -1,0 +1,201 @@
+"""A test stand: Redis, the sink, and a system whose workers can be started and ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, NamedTuple
+
+from mailer.config import database_url
+from mailer.db import Database
+from mailer.dev.guardian import Guardian
+from mailer.dev.redis import EmbeddedRedis
+
+from . import processes, work
+from .counter import CHECKOUT, Sink
+from .producer import WARM_UP
+
+PATIENCE_SECONDS = 600.0
+
+
+class System(NamedTuple):
+    """A way to send emails."""
+
+    name: str
+    """As `benchmarks.producer` knows it."""
+    worker: tuple[str, ...]
+    """Arguments for ``celery`` that start its workers."""
+    beat: bool
+    environ: Mapping[str, str]
+
+
+def pattern(*pool: str) -> System:
+    """The documented pattern; two worker processes unless a pool is named."""
+    options = pool or ("--concurrency", "2")
+    return System("pattern", ("-A", "benchmarks.pattern", "worker", *options), False, {})
+
+
+def project(url: str, **settings: object) -> System:
+    """This project with a ledger, which is made, two worker processes and beat."""
+    database = Database(database_url(url))
+    database.upgrade()
+    database.close()
+    given = {
+        "SECRET_KEY": "not a secret, this is a benchmark",
+        "MAIL_DEFAULT_SENDER": work.SENDER,
+        "MAILER_BASE_URL": "https://shop.example.com",
+        "MAILER_TEMPLATES": str(work.TEMPLATES),
+        "MAILER_DATABASE_URL": url,
+        **settings,
+    }
+    environ = {f"FLASK_{name}": str(value) for name, value in given.items()}
+    return System("project", ("-A", "make_celery", "worker", "--concurrency", "2"), True, environ)
+
+
+class Produced(NamedTuple):
+    """What a producer tells."""
+
+    began: float
+    ended: float
+    cpu: float
+    seconds: list[float]
+    """Of each call."""
+
+    def p50(self) -> float:
+        """Return the microseconds of half of the calls, at most."""
+        return median(self.seconds) * 1e6
+
+    def p99(self) -> float:
+        return quantiles(self.seconds, n=100)[-1] * 1e6
+
+
+class Stand:
+    """A system with an empty Redis of its own."""
+
+    def __init__(
+        self, system: System, redis: EmbeddedRedis, sink: Sink, folder: Path, also: list[int]
+    ) -> None:
+        """``also`` are processes that work for it, such as a database server."""
+        self._system = system
+        self._redis = redis
+        self._sink = sink
+        self._folder = folder
+        self._also = also
+        self._guardian = Guardian()
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._environ = {
+            **{name: value for name, value in os.environ.items() if name[:6] != "FLASK_"},
+            "PYTHONPATH": str(CHECKOUT),
+            "BENCHMARK_REDIS_URL": redis.url,
+            "BENCHMARK_SMTP_PORT": str(sink.port),
+            "FLASK_CELERY__broker_url": redis.url,
+            "FLASK_MAIL_PORT": str(sink.port),
+            **system.environ,
+        }
+
+    def start(self) -> None:
+        """Start the workers."""
+        celery = [sys.executable, "-m", "celery"]
+        commands = [[*celery, *self._system.worker, "--loglevel", "WARNING"]]
+        if self._system.beat:
+            schedule = str(self._folder / "beat")
+            commands.append([*celery, "-A", "make_celery", "beat", "--schedule", schedule])
+        for command in commands:
+            with self._log.open("ab") as log:
+                self._running.append(
+                    self._guardian.launch(command, log=log, environment=self._environ)
+                )
+
+    def start_warm(self) -> None:
+        """Start the workers, and let them have sent before what is measured."""
+        self.start()
+        self._sink.reset()
+        self.produce(0, 0)
+        self._sink.wait_until_warm(WARM_UP, PATIENCE_SECONDS, self.words)
+
+    def end(self) -> None:
+        """Kill the workers: each has done its work, and Celery takes seconds for a farewell."""
+        for process in self._running:
+            self._guardian.end(process)
+        self._running.clear()
+
+    def close(self) -> None:
+        self.end()
+        self._guardian.close()
+
+    def produce(self, first: int, number: int, *, chunk: int = 1, pause: float = 0) -> Produced:
+        """Let a producer work, and wait for it."""
+        return self._produced(self._producer(first, number, chunk, pause))
+
+    def end_to_end(self, number: int, *, chunk: int = 1) -> tuple[float, float]:
+        """Return emails per second, from the first call to the last acceptance, while workers
+        send; and CPU seconds for a thousand of them, of all but the sink."""
+        self._sink.reset()
+        before = self._cpu()
+        producer = self._producer(0, number, chunk, 0)
+        accepted = self._sink.wait_for(number, PATIENCE_SECONDS, self.words)
+        used = self._cpu() - before
+        produced = self._produced(producer)
+        return accepted.per_second(produced.began), (used + produced.cpu) / number * 1000
+
+    def drain(self, number: int) -> float:
+        """Return emails per second when all of them wait as the workers start."""
+        self.end()
+        self._sink.reset()
+        self.produce(0, number)
+        self.start()
+        return self._sink.wait_for(number, PATIENCE_SECONDS, self.words).steady()
+
+    def megabytes_each(self) -> float:
+        """Return the memory of a worker's process."""
+        return processes.megabytes_each(self._running[0].pid)
+
+    def words(self) -> str:
+        """Return the end of the log."""
+        return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / f"{self._system.name}.log"
+
+    def _cpu(self) -> float:
+        redis = self._redis.process
+        own = [process.pid for process in (*self._running, redis) if process is not None]
+        return processes.cpu([*own, *self._also])
+
+    def _producer(self, first: int, number: int, chunk: int, pause: float) -> subprocess.Popen[str]:
+        arguments = (self._system.name, first, number, chunk, pause)
+        return subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.producer", *map(str, arguments)],
+            cwd=self._folder,
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def _produced(self, producer: subprocess.Popen[str]) -> Produced:
+        told, _ = producer.communicate(timeout=PATIENCE_SECONDS)
+        if producer.returncode:
+            raise SystemExit(f"the producer ended with {producer.returncode}\n{self.words()}")
+        values: dict[str, Any] = json.loads(told)
+        return Produced(**values)
+
+
+@contextmanager
+def stand(
+    system: System, sink: Sink, folder: Path, *, also: list[int] | None = None
+) -> Iterator[Stand]:
+    """Set a system up in a new folder; its workers are not started yet."""
+    folder.mkdir(parents=True)
+    with EmbeddedRedis(folder / "redis") as redis:
+        standing = Stand(system, redis, sink, folder, also or [])
+        try:
+            yield standing
+        finally:
+            standing.close()
