@@ -1,0 +1,108 @@
+"""The benchmark measures what it says: short forms of its rows, and the table that it writes."""
+
+from __future__ import annotations
+
+import smtplib
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import chart, table
+from benchmarks.__main__ import QUICK
+from benchmarks.counter import Sink, sink
+from benchmarks.rows import ROWS, Round, Row
+from benchmarks.stand import pattern, project, stand
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="what processes use is read from Linux's /proc"
+)
+
+MESSAGE = "Subject: Hello\r\n\r\nHello\r\n..\r\n"
+ROW = Row("drain", "emails/s", "ours", "theirs", 16)
+
+
+def words() -> str:
+    return "not so many"
+
+
+def send(port: int, *recipients: str) -> None:
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        for recipient in recipients:
+            client.sendmail("a@example.com", recipient, MESSAGE)
+
+
+def test_both_systems_send_each_email_once_and_what_they_used_is_known(tmp_path: Path) -> None:
+    rates = {}
+    with sink() as counting:
+        for system in (project(f"sqlite:///{tmp_path / 'ledger.sqlite3'}"), pattern()):
+            with stand(system, counting, tmp_path / system.name) as standing:
+                standing.start_warm()
+                rates[system.name], cpu = standing.end_to_end(40)
+                assert 0 < cpu < 1000
+                assert 5 < standing.megabytes_each() < 500
+    assert all(rate > 1 for rate in rates.values()), rates
+
+
+def test_an_email_that_arrives_twice_ends_the_run() -> None:
+    with sink() as counting:
+        send(counting.port, "one@example.com", "two@example.com", "one@example.com")
+        with pytest.raises(SystemExit, match="3 for 2"):
+            counting.wait_for(3, 5, words)
+
+
+def test_an_email_that_does_not_arrive_ends_the_run() -> None:
+    with sink() as counting:
+        send(counting.port, "one@example.com", "warm1@example.com")
+        with pytest.raises(SystemExit, match="not so many"):
+            counting.wait_for(2, 0.1, words)
+
+
+def test_the_sink_answers_from_as_far_as_it_is_told() -> None:
+    def seconds(counting: Sink) -> float:
+        counting.reset()
+        send(counting.port, *(f"{number}@example.com" for number in range(6)))
+        accepted = counting.wait_for(6, 5, words)
+        return accepted.stamps[-1] - accepted.stamps[0]
+
+    with sink() as counting:
+        counting.be_far(0.03)
+        # Five more messages, each of four commands that wait for their reply.
+        assert seconds(counting) >= 5 * 4 * 0.03
+        counting.be_far(0)
+        assert seconds(counting) < 5 * 4 * 0.03
+
+
+def test_a_ratio_is_that_of_the_rounds_and_a_target_is_held_against_it() -> None:
+    rounds: list[Round] = [
+        {"ours": 100, "theirs": 5},
+        {"ours": 60, "theirs": 4},
+        {"ours": 90, "theirs": 3},
+    ]
+    assert ROW.ratio(rounds) == 20
+    assert ROW.is_met(rounds) is True
+    assert ROW._replace(target=21).is_met(rounds) is False
+    assert ROW._replace(target=21, at_most=True).is_met(rounds) is True
+    assert ROW.is_met([{"ours": 100.0}]) is None
+
+
+def test_the_table_replaces_the_one_before_and_leaves_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "performance.md"
+    path.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    named = {name for row in ROWS for name in (row.ours, row.theirs) if name}
+    table.write(path, table.lines([dict.fromkeys(named, 1234.5)], QUICK))
+    text = path.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text.split()
+    assert text.count("\n| ") == len(ROWS) + 2
+    assert "1,234" in text
+
+
+def test_the_chart_is_well_formed() -> None:
+    names = [name for _, bars in chart.GROUPS for _, name in bars]
+    drawn = chart.svg([dict.fromkeys(names, 10.0)])
+    image = ElementTree.fromstring(drawn)  # noqa: S314 - our own
+    bars = [one for one in image if one.tag.endswith("rect") and "rx" in one.attrib]
+    assert len(bars) == len(names)
