@@ -4,10 +4,13 @@ neighbours on the machine."""
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from . import demo, ledgers
@@ -71,6 +74,7 @@ def round_of(ground: Ground, number: int) -> Iterator[Figure]:
     """Yield the figures of one round."""
     folder = ground.folder / str(number)
     folder.mkdir()
+    yield "fdatasync µs", _fdatasync(folder / "probe")
     yield from _project(ground, folder)
     yield from _pattern(ground, folder)
     yield from _limit(ground)
@@ -80,6 +84,18 @@ def round_of(ground: Ground, number: int) -> Iterator[Figure]:
     yield from _old(ground, folder)
     yield "claim ms", ledgers.claim_ms(ground.waiting, ground.counts.claim)
     yield "demo s", demo.first_email_seconds(ground.folder)
+
+
+def _fdatasync(path: Path) -> float:
+    """Return how long the disk takes to keep a commit: no `dispatch` that is durable is faster."""
+    seconds = []
+    with path.open("wb", buffering=0) as file:
+        for _ in range(200):
+            file.write(bytes(16_384))  # about the pages that the log gains with an email
+            began = time.perf_counter()
+            os.fdatasync(file.fileno())
+            seconds.append(time.perf_counter() - began)
+    return median(seconds) * 1e6
 
 
 def _project(ground: Ground, folder: Path) -> Iterator[Figure]:

@@ -37,7 +37,8 @@ def test_both_systems_send_each_email_once_and_what_they_used_is_known(tmp_path:
     rates = {}
     with sink() as counting:
         for system in (project(f"sqlite:///{tmp_path / 'ledger.sqlite3'}"), pattern()):
-            with stand(system, counting, tmp_path / system.name) as standing:
+            small = system._replace(beat=False)
+            with stand(small, counting, tmp_path / system.name) as standing:
                 standing.start_warm()
                 rates[system.name], cpu = standing.end_to_end(40)
                 assert 0 < cpu < 1000
@@ -91,6 +92,7 @@ def test_the_table_replaces_the_one_before_and_leaves_the_rest(tmp_path: Path) -
     path = tmp_path / "performance.md"
     path.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
     named = {name for row in ROWS for name in (row.ours, row.theirs) if name}
+    named.add("fdatasync µs")
     table.write(path, table.lines([dict.fromkeys(named, 1234.5)], QUICK))
     text = path.read_text()
     assert text.startswith("before\n")
