@@ -19,8 +19,11 @@ class Accepted(NamedTuple):
 
     stamps: list[float]
     distinct: int
-    bytes: int
-    connections: int
+    """Recipients."""
+    smallest: int
+    """Bytes of the smallest message."""
+    peak: int
+    """Connections that were open at once."""
 
     def per_second(self, since: float) -> float:
         """Return the rate from an instant of the monotonic clock to the last message."""
@@ -35,7 +38,8 @@ class Accepted(NamedTuple):
 class Sink:
     """Asks the sink."""
 
-    def __init__(self, questions: IO[str], answers: IO[str]) -> None:
+    def __init__(self, pid: int, questions: IO[str], answers: IO[str]) -> None:
+        self.pid = pid
         self._questions = questions
         self._answers = answers
         self.port = int(answers.readline())
@@ -55,8 +59,13 @@ class Sink:
     def wait_until_warm(self, number: int, within: float, explain: Callable[[], str]) -> None:
         self._wait("warm", number, within, explain)
 
-    def wait_for(self, number: int, within: float, explain: Callable[[], str]) -> Accepted:
-        """Return what was accepted, once it is so many. Each must have had another recipient."""
+    def wait_for(
+        self, number: int, within: float, explain: Callable[[], str], *, smallest: int = 0
+    ) -> Accepted:
+        """Return what was accepted, once it is so many.
+
+        Each must have had another recipient, and ``smallest`` bytes or more.
+        """
         self._wait("count", number, within, explain)
         accepted = Accepted(**self._ask("summary"))
         if (len(accepted.stamps), accepted.distinct) != (number, number):
@@ -64,6 +73,8 @@ class Sink:
                 f"expected {number} emails, one for each recipient; the sink has "
                 f"{len(accepted.stamps)} for {accepted.distinct}"
             )
+        if accepted.smallest < smallest:
+            raise SystemExit(f"expected {smallest} bytes or more, got {accepted.smallest}")
         return accepted
 
     def _wait(self, what: str, number: int, within: float, explain: Callable[[], str]) -> None:
@@ -86,4 +97,4 @@ def sink() -> Iterator[Sink]:
     ) as process:
         if process.stdin is None or process.stdout is None:
             raise SystemExit("the sink cannot be asked")
-        yield Sink(process.stdin, process.stdout)
+        yield Sink(process.pid, process.stdin, process.stdout)

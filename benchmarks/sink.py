@@ -38,6 +38,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.rtt = 0.0
+        self.open = 0
         self.reset()
 
     def reset(self) -> None:
@@ -45,8 +46,14 @@ class Counts:
         self.stamps: list[float] = []
         """When each message was accepted, by the monotonic clock, which all processes share."""
         self.recipients: set[bytes] = set()
-        self.bytes = 0
-        self.connections = 0
+        self.smallest: int | None = None
+        """Bytes of the smallest message."""
+        self.peak = self.open
+        """Connections that were open at once."""
+
+    def connected(self, more: int) -> None:
+        self.open += more
+        self.peak = max(self.peak, self.open)
 
     def accept(self, recipient: bytes, size: int) -> None:
         if recipient.startswith(b"warm"):
@@ -54,7 +61,7 @@ class Counts:
             return
         self.stamps.append(time.monotonic())
         self.recipients.add(recipient)
-        self.bytes += size
+        self.smallest = size if self.smallest is None else min(self.smallest, size)
 
     def answer(self, question: str) -> object:
         match question.split():
@@ -68,8 +75,8 @@ class Counts:
                 return {
                     "stamps": self.stamps,
                     "distinct": len(self.recipients),
-                    "bytes": self.bytes,
-                    "connections": self.connections,
+                    "smallest": self.smallest or 0,
+                    "peak": self.peak,
                 }
         return None
 
@@ -160,7 +167,7 @@ def serve() -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 talk = talks[sock.fileno()] = Conversation(sock, counts)
                 poll.register(sock, select.EPOLLIN)
-                counts.connections += 1
+                counts.connected(1)
                 greetings.append((time.monotonic() + 2 * counts.rtt, talk, b"220 sink ESMTP\r\n"))
             elif fd == 0:
                 question = os.read(0, 1000).decode()
@@ -176,6 +183,7 @@ def serve() -> None:
             else:
                 poll.unregister(fd)
                 talks.pop(fd).sock.close()
+                counts.connected(-1)
         now = time.monotonic()
         for waiting in (replies, greetings):
             while waiting and waiting[0][0] <= now:

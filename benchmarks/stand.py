@@ -139,7 +139,7 @@ class Stand:
         self._sink.reset()
         before = self._cpu()
         producer = self._producer(0, number, chunk, 0)
-        accepted = self._sink.wait_for(number, PATIENCE_SECONDS, self.words)
+        accepted = self._sink.wait_for(number, PATIENCE_SECONDS, self.words, smallest=work.SMALLEST)
         used = self._cpu() - before
         produced = self._produced(producer)
         return accepted.per_second(produced.began), (used + produced.cpu) / number * 1000
@@ -150,7 +150,8 @@ class Stand:
         self._sink.reset()
         self.produce(0, number)
         self.start()
-        return self._sink.wait_for(number, PATIENCE_SECONDS, self.words).steady()
+        accepted = self._sink.wait_for(number, PATIENCE_SECONDS, self.words, smallest=work.SMALLEST)
+        return accepted.steady()
 
     def megabytes_each(self) -> float:
         """Return the memory of a worker's process."""

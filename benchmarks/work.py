@@ -7,6 +7,8 @@ from typing import Any
 
 TEMPLATES = Path(__file__).parent / "templates"
 SENDER = "orders@shop.example.com"
+SMALLEST = 7_500
+"""Bytes of a message with both of its parts; one that has less is not the work."""
 
 
 def recipient(number: int) -> str:
