@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -73,7 +74,7 @@ def server() -> Iterator[PostgreSQL | None]:
             _wait(port, folder / "log")
             yield PostgreSQL(port, process.pid)
         finally:
-            process.terminate()
+            process.send_signal(signal.SIGINT)  # TERM would wait for every client
             process.wait(20)
             guardian.end(process)
             guardian.close()
