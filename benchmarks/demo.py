@@ -14,13 +14,22 @@ ARRIVED = "in the inbox after"
 
 
 def first_email_seconds(folder: Path) -> float:
-    """Run the demo and return the seconds until it shows its first email."""
+    """Return the seconds until the demo shows its first email, the second time or a later one.
+
+    ``folder`` is where it keeps its things.
+    """
+    if not folder.exists():
+        _run(folder)
+    return _run(folder)
+
+
+def _run(folder: Path) -> float:
     environ = {name: value for name, value in os.environ.items() if name[:6] != "FLASK_"}
     command = [sys.executable, "-m", "mailer", "dev", "--demo", "--exit"]
     began = time.monotonic()
     with subprocess.Popen(
-        [*command, "--directory", str(folder / "dev")],
-        cwd=folder,
+        [*command, "--directory", str(folder)],
+        cwd=folder.parent,
         env={**environ, "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -83,7 +83,7 @@ def round_of(ground: Ground, number: int) -> Iterator[Figure]:
         yield from _on_postgresql(ground, ground.postgresql, folder)
     yield from _old(ground, folder)
     yield "claim ms", ledgers.claim_ms(ground.waiting, ground.counts.claim)
-    yield "demo s", demo.first_email_seconds(ground.folder)
+    yield "demo s", demo.first_email_seconds(ground.folder / "dev")
 
 
 def _fdatasync(path: Path) -> float:
