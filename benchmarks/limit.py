@@ -6,10 +6,8 @@ the one before it. What the dispatcher adds to this is the price of what it prom
 
 from __future__ import annotations
 
-import json
 import socket
 import sys
-import time
 from email.utils import formatdate
 
 import jinja2
@@ -66,7 +64,6 @@ def main(port: str, first: str, number: str) -> None:
     html = jinja2.Environment(loader=loader, autoescape=True, auto_reload=False)
     text = jinja2.Environment(loader=loader, auto_reload=False)
     sender = Sender(int(port))
-    began = time.monotonic()
     for each in range(int(first), int(first) + int(number)):
         context = work.context(each)
         to = work.recipient(each)
@@ -80,7 +77,6 @@ def main(port: str, first: str, number: str) -> None:
         parts = [PART.format(kind=kind, body=body.replace("\n", "\r\n")) for kind, body in bodies]
         sender.send(to, "".join((head, *parts, "\r\n--=limit--")).encode())
     sender.end()
-    print(json.dumps({"began": began}))
 
 
 if __name__ == "__main__":

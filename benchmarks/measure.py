@@ -3,7 +3,6 @@ neighbours on the machine."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from . import demo, ledgers
+from . import demo, ledgers, processes, work
 from .counter import CHECKOUT, Sink
 from .postgresql import PostgreSQL
 from .stand import PATIENCE_SECONDS, pattern, project, stand
@@ -140,19 +139,21 @@ def _pattern(ground: Ground, folder: Path) -> Iterator[Figure]:
 
 
 def _limit(ground: Ground) -> Iterator[Figure]:
-    """Two processes that render, write and send, and nothing else."""
+    """Yield the rate of two processes that render, write and send, and nothing else; and how much
+    of a core the sink takes then, which is when it has most to do."""
     half = ground.counts.emails // 2
     ground.sink.reset()
     command = [sys.executable, "-m", "benchmarks.limit", str(ground.sink.port)]
+    before = processes.cpu([ground.sink.pid])
     running = [
-        subprocess.Popen(
-            [*command, str(first), str(half)], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
-        )
-        for first in (0, half)
+        subprocess.Popen([*command, str(first), str(half)], cwd=CHECKOUT) for first in (0, half)
     ]
-    told = [json.loads(process.communicate(timeout=PATIENCE_SECONDS)[0]) for process in running]
-    accepted = ground.sink.wait_for(2 * half, PATIENCE_SECONDS, str)
-    yield "limit", accepted.per_second(min(one["began"] for one in told))
+    if any(process.wait(PATIENCE_SECONDS) for process in running):
+        raise SystemExit("the limit could not be measured")
+    accepted = ground.sink.wait_for(2 * half, PATIENCE_SECONDS, str, smallest=work.SMALLEST)
+    used = processes.cpu([ground.sink.pid]) - before
+    yield "limit", accepted.steady()
+    yield "sink", used / (accepted.stamps[-1] - accepted.stamps[0])
 
 
 def _far(ground: Ground, folder: Path) -> Iterator[Figure]:

