@@ -15,6 +15,8 @@ from mailer.ledger import Ledger
 
 from . import work
 
+SETTLED_WITHIN_SECONDS = 30.0
+
 TIMES = 5
 """Calls of which the median is taken."""
 
@@ -71,6 +73,24 @@ def fill_with_finished(url: str, number: int) -> None:
 def fill_with_waiting(url: str, number: int) -> None:
     """Make a ledger in which so many emails are due."""
     _filled(url, number, finished=False)
+
+
+def wait_until_settled(url: str) -> None:
+    """Wait until the ledger knows of every email that it was sent; end if it does not."""
+    database = Database(database_url(url))
+    unsettled = sa.text("SELECT count(*) FROM mailer_deliveries WHERE status <> 'sent'")
+    deadline = time.monotonic() + SETTLED_WITHIN_SECONDS
+    try:
+        while True:
+            with database.read() as connection:
+                left = connection.execute(unsettled).scalar_one()
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the ledger does not know of {left} emails that they were sent")
+            time.sleep(0.05)
+    finally:
+        database.close()
 
 
 def sweep_ms(url: str) -> float:

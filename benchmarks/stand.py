@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +18,14 @@ from mailer.db import Database
 from mailer.dev.guardian import Guardian
 from mailer.dev.redis import EmbeddedRedis
 
-from . import processes, work
-from .counter import CHECKOUT, Sink
+from . import ledgers, processes, work
+from .counter import CHECKOUT, Accepted, Sink
 from .producer import WARM_UP
 
 PATIENCE_SECONDS = 600.0
+
+REST_SECONDS = 0.5
+"""After the last acceptance: a second copy would come, and what is left to do be done."""
 
 
 class System(NamedTuple):
@@ -33,6 +37,8 @@ class System(NamedTuple):
     """Arguments for ``celery`` that start its workers."""
     beat: bool
     environ: Mapping[str, str]
+    ledger: str | None = None
+    """URL of the ledger, which has to know of each email that it was sent. None: there is none."""
 
 
 def pattern(*pool: str) -> System:
@@ -55,7 +61,9 @@ def project(url: str, **settings: object) -> System:
         **settings,
     }
     environ = {f"FLASK_{name}": str(value) for name, value in given.items()}
-    return System("project", ("-A", "make_celery", "worker", "--concurrency", "2"), True, environ)
+    return System(
+        "project", ("-A", "make_celery", "worker", "--concurrency", "2"), True, environ, url
+    )
 
 
 class Produced(NamedTuple):
@@ -139,7 +147,7 @@ class Stand:
         self._sink.reset()
         before = self._cpu()
         producer = self._producer(0, number, chunk, 0)
-        accepted = self._sink.wait_for(number, PATIENCE_SECONDS, self.words, smallest=work.SMALLEST)
+        accepted = self._arrived(number)
         used = self._cpu() - before
         produced = self._produced(producer)
         return accepted.per_second(produced.began), (used + produced.cpu) / number * 1000
@@ -150,8 +158,15 @@ class Stand:
         self._sink.reset()
         self.produce(0, number)
         self.start()
-        accepted = self._sink.wait_for(number, PATIENCE_SECONDS, self.words, smallest=work.SMALLEST)
-        return accepted.steady()
+        return self._arrived(number).steady()
+
+    def _arrived(self, number: int) -> Accepted:
+        """Wait until all were accepted and are accounted for; there must be none too many."""
+        self._sink.wait_for(number, PATIENCE_SECONDS, self.words)
+        time.sleep(REST_SECONDS)
+        if self._system.ledger is not None:
+            ledgers.wait_until_settled(self._system.ledger)
+        return self._sink.wait_for(number, PATIENCE_SECONDS, self.words, smallest=work.SMALLEST)
 
     def megabytes_each(self) -> float:
         """Return the memory of a worker's process."""

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, table
+from benchmarks import chart, ledgers, table
 from benchmarks.__main__ import QUICK
 from benchmarks.counter import Sink, sink
 from benchmarks.rows import ROWS, Round, Row
@@ -68,6 +68,18 @@ def test_the_sink_knows_how_many_connections_were_open_at_once() -> None:
         with smtplib.SMTP("127.0.0.1", counting.port):
             send(counting.port, "last@example.com")
         assert counting.wait_for(4, 5, words).peak == 2
+
+
+def test_an_email_that_the_ledger_does_not_know_as_sent_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledgers, "SETTLED_WITHIN_SECONDS", 0.0)
+    finished, waiting = (f"sqlite:///{tmp_path / name}" for name in ("finished", "waiting"))
+    ledgers.fill_with_finished(finished, 3)
+    ledgers.wait_until_settled(finished)
+    ledgers.fill_with_waiting(waiting, 3)
+    with pytest.raises(SystemExit, match="does not know of 3"):
+        ledgers.wait_until_settled(waiting)
 
 
 def test_an_email_that_does_not_arrive_ends_the_run() -> None:
