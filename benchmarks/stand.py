@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
@@ -115,7 +115,8 @@ class Stand:
             schedule = str(self._folder / "beat")
             commands.append([*celery, "-A", "make_celery", "beat", "--schedule", schedule])
         for command in commands:
-            with self._log.open("ab") as log:
+            # Not in ours, where a developer's .env may be: the settings are the default ones.
+            with self._log.open("ab") as log, chdir(self._folder):
                 self._running.append(
                     self._guardian.launch(command, log=log, environment=self._environ)
                 )
