@@ -12,18 +12,22 @@ from .table import shown
 GROUPS = (
     (
         "End to end, no delay",
-        [("this project", "project"), ("dispatch_many", "project many"), ("pattern", "pattern")],
+        [
+            ("this project", "project: sent"),
+            ("dispatch_many", "project: many"),
+            ("pattern", "pattern: sent"),
+        ],
     ),
     (
         "Drain only",
-        [("this project", "project drain"), ("limit", "limit"), ("pattern", "pattern drain")],
+        [("this project", "project: drain"), ("limit", "limit"), ("pattern", "pattern: drain")],
     ),
     (
         "20 ms round trip",
         [
-            ("this project", "project far"),
-            ("pattern, 32 threads", "pattern far, 32 threads"),
-            ("pattern", "pattern far"),
+            ("this project", "project, 64 connections: far"),
+            ("pattern, 32 threads", "pattern, 32 threads: far"),
+            ("pattern", "pattern: far"),
         ],
     ),
 )

@@ -1,5 +1,4 @@
-"""One round: each figure once, this project's beside the pattern's so that both meet the same
-neighbours on the machine."""
+"""One round: each figure that is wanted once, and what is compared in the same minutes."""
 
 from __future__ import annotations
 
@@ -7,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -15,13 +14,10 @@ from typing import NamedTuple
 from . import demo, ledgers, processes, work
 from .counter import CHECKOUT, Sink
 from .postgresql import PostgreSQL
-from .stand import PATIENCE_SECONDS, pattern, project, stand
+from .stand import PATIENCE_SECONDS, Stand, System, pattern, project, stand
 
 FAR_SECONDS = 0.02
 """The round trip to a server that is not next door."""
-
-PAUSE_SECONDS = 0.04
-"""Between two calls while workers idle: they are done with the one before."""
 
 Figure = tuple[str, float]
 """A name, as `rows` knows it, and what was measured."""
@@ -30,13 +26,12 @@ Figure = tuple[str, float]
 class Counts(NamedTuple):
     """How much of everything."""
 
-    brief: bool
-    """Leave out what only long runs can tell, and takes workers that are started for it."""
     emails: int
     """For the project and the limit."""
     pattern_emails: int
     far_emails: int
     far_pattern_emails: int
+    far_threads_emails: int
     chunk: int
     calls: int
     finished: int
@@ -51,38 +46,59 @@ class Ground(NamedTuple):
     sink: Sink
     postgresql: PostgreSQL | None
     counts: Counts
+    wanted: frozenset[str]
+    """Names of figures; no other one is measured."""
     old: dict[str, str]
     """URLs of ledgers with a history, by the kind of the database."""
     waiting: str
     """URL of the ledger with a long queue."""
 
+    def wants(self, *names: str) -> bool:
+        return any(name in self.wanted for name in names)
 
-def prepare(folder: Path, sink: Sink, postgresql: PostgreSQL | None, counts: Counts) -> Ground:
-    """Make the ledgers that are used in every round."""
+
+class Contender(NamedTuple):
+    """A system, and how much it is given to do."""
+
+    name: str
+    """Begins the names of its figures."""
+    system: Callable[[], System]
+    emails: int
+    far_emails: int = 0
+
+
+def prepare(
+    folder: Path,
+    sink: Sink,
+    postgresql: PostgreSQL | None,
+    counts: Counts,
+    wanted: frozenset[str],
+) -> Ground:
+    """Make what is used in every round."""
     old = {"SQLite": f"sqlite:///{folder / 'old.sqlite3'}"}
     if postgresql is not None:
         old["PostgreSQL"] = postgresql.database("old")
-    for url in old.values():
-        ledgers.fill_with_finished(url, counts.finished)
-    waiting = f"sqlite:///{folder / 'waiting.sqlite3'}"
-    ledgers.fill_with_waiting(waiting, counts.waiting)
-    return Ground(folder, sink, postgresql, counts, old, waiting)
+    ground = Ground(
+        folder, sink, postgresql, counts, wanted, old, f"sqlite:///{folder / 'waiting.sqlite3'}"
+    )
+    for kind, url in old.items():
+        if ground.wants(f"old {kind}: drain", f"old {kind}: sweep"):
+            ledgers.fill_with_finished(url, counts.finished)
+    if ground.wants("claim"):
+        ledgers.fill_with_waiting(ground.waiting, counts.waiting)
+    return ground
 
 
 def round_of(ground: Ground, number: int) -> Iterator[Figure]:
     """Yield the figures of one round."""
     folder = ground.folder / str(number)
     folder.mkdir()
-    yield "fdatasync µs", _fdatasync(folder / "probe")
-    yield from _project(ground, folder)
-    yield from _pattern(ground, folder)
-    yield from _limit(ground)
-    yield from _far(ground, folder)
-    if ground.postgresql is not None:
-        yield from _on_postgresql(ground, ground.postgresql, folder)
-    yield from _old(ground, folder)
-    yield "claim ms", ledgers.claim_ms(ground.waiting, ground.counts.claim)
-    yield "demo s", demo.first_email_seconds(ground.folder / "dev")
+    yield "fdatasync", _fdatasync(folder / "probe")
+    steps = [_contend(ground, folder, contender) for contender in _contenders(ground, folder)]
+    steps.append(_alone(ground))
+    # Every other round the other way round: who comes first is not always the same.
+    for step in reversed(steps) if number % 2 else steps:
+        yield from step
 
 
 def _fdatasync(path: Path) -> float:
@@ -97,45 +113,69 @@ def _fdatasync(path: Path) -> float:
     return median(seconds) * 1e6
 
 
-def _project(ground: Ground, folder: Path) -> Iterator[Figure]:
+def _contenders(ground: Ground, folder: Path) -> Iterator[Contender]:
     counts = ground.counts
-    full = project(f"sqlite:///{folder / 'full.sqlite3'}")
-    with stand(full, ground.sink, folder / "full") as standing:
-        standing.start_warm()
-        produced = standing.produce(counts.emails, counts.calls, pause=PAUSE_SECONDS)
-        yield "dispatch p50", produced.p50()
-        yield "dispatch p99", produced.p99()
-        rate, cpu = standing.end_to_end(counts.emails)
-        yield "project", rate
-        yield "project cpu", cpu
-        yield "project MB", standing.megabytes_each()
-        rate, cpu = standing.end_to_end(counts.emails, chunk=counts.chunk)
-        yield "project many", rate
-        yield "project many cpu", cpu
-        yield "project drain", standing.drain(counts.emails)
-    if counts.brief:
+
+    def on_sqlite(name: str, settings: dict[str, str] | None = None) -> Callable[[], System]:
+        return lambda: project(f"sqlite:///{folder / name}.sqlite3", settings)
+
+    sixty_four = f"far=smtp://127.0.0.1:{ground.sink.port}?connections=64"
+    threads = ("--pool", "threads", "--concurrency", "32")
+    yield Contender("pattern", pattern, counts.pattern_emails, counts.far_pattern_emails)
+    yield Contender("project", on_sqlite("full"), counts.emails)
+    yield Contender(
+        "project NORMAL",
+        on_sqlite("normal", {"MAILER_SQLITE_SYNCHRONOUS": "NORMAL"}),
+        counts.emails,
+    )
+    yield Contender("pattern, 32 threads", lambda: pattern(*threads), 0, counts.far_threads_emails)
+    yield Contender(
+        "project, 64 connections",
+        on_sqlite("far", {"MAILER_TRANSPORTS": sixty_four}),
+        0,
+        counts.far_emails,
+    )
+    yield Contender("empty SQLite", on_sqlite("empty"), counts.emails)
+    yield Contender("old SQLite", lambda: project(ground.old["SQLite"]), counts.emails)
+    if (server := ground.postgresql) is None:
         return
-    normal = project(f"sqlite:///{folder / 'normal.sqlite3'}", MAILER_SQLITE_SYNCHRONOUS="NORMAL")
-    with stand(normal, ground.sink, folder / "normal") as standing:
-        standing.start_warm()
-        yield "project NORMAL", standing.end_to_end(counts.emails)[0]
+
+    def on_postgresql(name: str) -> Callable[[], System]:
+        return lambda: project(server.database(f"{name}{folder.name}"), also=(server.pid,))
+
+    yield Contender("project PostgreSQL", on_postgresql("round"), counts.emails)
+    yield Contender("empty PostgreSQL", on_postgresql("empty"), counts.emails)
+    yield Contender("old PostgreSQL", lambda: project(ground.old["PostgreSQL"]), counts.emails)
 
 
-def _pattern(ground: Ground, folder: Path) -> Iterator[Figure]:
-    counts = ground.counts
-    with stand(pattern(), ground.sink, folder / "pattern") as standing:
-        standing.start_warm()
-        produced = standing.produce(counts.emails, counts.calls, pause=PAUSE_SECONDS)
-        yield "delay p50", produced.p50()
-        yield "delay p99", produced.p99()
-        rate, cpu = standing.end_to_end(counts.pattern_emails)
-        yield "pattern", rate
-        yield "pattern cpu", cpu
-        yield "pattern MB", standing.megabytes_each()
-        ground.sink.be_far(FAR_SECONDS)
-        yield "pattern far", standing.end_to_end(counts.far_pattern_emails)[0]
-        ground.sink.be_far(0)
-        yield "pattern drain", standing.drain(counts.pattern_emails)
+def _contend(ground: Ground, folder: Path, contender: Contender) -> Iterator[Figure]:
+    """Yield the figures of one contender that are wanted, if any is."""
+    name = contender.name
+    if any(figure.startswith(f"{name}: ") for figure in ground.wanted):
+        own = folder / name.replace(" ", "-")
+        with stand(contender.system(), ground.sink, own) as standing:
+            for kinds, measured in _measurements(ground.counts, contender, standing):
+                names = [f"{name}: {kind}" for kind in kinds]
+                if ground.wants(*names):
+                    yield from zip(names, measured(), strict=True)
+    if name == "project" and ground.wants("limit"):
+        yield from _limit(ground)  # right after the drain that is compared with it
+
+
+def _measurements(
+    counts: Counts, contender: Contender, standing: Stand
+) -> Iterator[tuple[tuple[str, ...], Callable[[], tuple[float, ...]]]]:
+    emails = contender.emails
+    yield ("p50", "p99"), lambda: standing.latencies(counts.calls)
+    yield ("sent", "cpu", "MB"), lambda: standing.end_to_end(emails)[:3]
+    yield ("many",), lambda: standing.end_to_end(emails, chunk=counts.chunk)[:1]
+    yield ("far", "open"), lambda: _far(standing, contender.far_emails)
+    yield ("drain",), lambda: (standing.drain(emails, chunk=counts.chunk),)
+
+
+def _far(standing: Stand, number: int) -> tuple[float, float]:
+    sent = standing.end_to_end(number, far=FAR_SECONDS)
+    return sent.per_second, sent.peak
 
 
 def _limit(ground: Ground) -> Iterator[Figure]:
@@ -143,8 +183,8 @@ def _limit(ground: Ground) -> Iterator[Figure]:
     of a core the sink takes then, which is when it has most to do."""
     half = ground.counts.emails // 2
     ground.sink.reset()
-    command = [sys.executable, "-m", "benchmarks.limit", str(ground.sink.port)]
     before = processes.cpu([ground.sink.pid])
+    command = [sys.executable, "-m", "benchmarks.limit", str(ground.sink.port)]
     running = [
         subprocess.Popen([*command, str(first), str(half)], cwd=CHECKOUT) for first in (0, half)
     ]
@@ -156,37 +196,12 @@ def _limit(ground: Ground) -> Iterator[Figure]:
     yield "sink", used / (accepted.stamps[-1] - accepted.stamps[0])
 
 
-def _far(ground: Ground, folder: Path) -> Iterator[Figure]:
-    counts = ground.counts
-    sixty_four = f"far=smtp://127.0.0.1:{ground.sink.port}?connections=64"
-    system = project(f"sqlite:///{folder / 'far.sqlite3'}", MAILER_TRANSPORTS=sixty_four)
-    threads = pattern("--pool", "threads", "--concurrency", "32")
-    for name, far, number in (
-        ("project far", system, counts.far_emails),
-        ("pattern far, 32 threads", threads, counts.far_pattern_emails),
-    ):
-        with stand(far, ground.sink, folder / name.replace(" ", "-")) as standing:
-            standing.start_warm()
-            ground.sink.be_far(FAR_SECONDS)
-            yield name, standing.end_to_end(number)[0]
-            ground.sink.be_far(0)
-
-
-def _on_postgresql(ground: Ground, server: PostgreSQL, folder: Path) -> Iterator[Figure]:
-    system = project(server.database(f"round{folder.name}"))
-    with stand(system, ground.sink, folder / "postgresql", also=[server.pid]) as standing:
-        standing.start_warm()
-        rate, cpu = standing.end_to_end(ground.counts.emails)
-        yield "project PostgreSQL", rate
-        yield "project PostgreSQL cpu", cpu
-        if not ground.counts.brief:
-            yield "drain PostgreSQL", standing.drain(ground.counts.emails)
-
-
-def _old(ground: Ground, folder: Path) -> Iterator[Figure]:
+def _alone(ground: Ground) -> Iterator[Figure]:
+    """Yield the figures that are compared with nothing but their targets."""
     for kind, url in ground.old.items():
-        yield f"sweep {kind} ms", ledgers.sweep_ms(url)
-        if ground.counts.brief:
-            continue
-        with stand(project(url), ground.sink, folder / f"old-{kind}") as standing:
-            yield f"old drain {kind}", standing.drain(ground.counts.emails)
+        if ground.wants(f"old {kind}: sweep"):
+            yield f"old {kind}: sweep", ledgers.sweep_ms(url)
+    if ground.wants("claim"):
+        yield "claim", ledgers.claim_ms(ground.waiting, ground.counts.claim)
+    if ground.wants("demo"):
+        yield "demo", demo.first_email_seconds(ground.folder / "dev")

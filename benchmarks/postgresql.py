@@ -43,9 +43,9 @@ def binaries() -> Path | None:
 
 
 @contextmanager
-def server() -> Iterator[PostgreSQL | None]:
-    """Run a server in a folder of its own; None where PostgreSQL is not installed."""
-    found = binaries()
+def server(*, needed: bool) -> Iterator[PostgreSQL | None]:
+    """Run a server in a folder of its own; None if it is not needed, or not installed."""
+    found = binaries() if needed else None
     if found is None:
         yield None
         return

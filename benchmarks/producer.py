@@ -1,7 +1,7 @@
-"""A producer in a process of its own: ``producer project|pattern FIRST NUMBER CHUNK PAUSE``.
+"""A producer in a process of its own: ``producer project|pattern NUMBER CHUNK PAUSE``.
 
 One call for each email, or for each chunk of them; a pause in seconds between two calls. Prints
-one line of JSON: when it began and ended, the seconds of each call, its own CPU seconds.
+one line of JSON: when it began, the seconds of each call, its own CPU seconds.
 """
 
 from __future__ import annotations
@@ -51,29 +51,23 @@ def pattern(chunk: int) -> Iterator[Call]:
     yield one
 
 
-def produce(call: Call, numbers: range, chunk: int, pause: float) -> dict[str, object]:
+def produce(call: Call, number: int, chunk: int, pause: float) -> dict[str, object]:
     seconds = []
     began, cpu = time.monotonic(), time.process_time()
-    for first in range(numbers.start, numbers.stop, chunk):
+    for first in range(0, number, chunk):
         before = time.perf_counter()
-        call(numbers[first - numbers.start : first - numbers.start + chunk])
+        call(range(first, min(first + chunk, number)))
         seconds.append(time.perf_counter() - before)
         if pause:
             time.sleep(pause)
-    return {
-        "began": began,
-        "ended": time.monotonic(),
-        "cpu": time.process_time() - cpu,
-        "seconds": seconds,
-    }
+    return {"began": began, "cpu": time.process_time() - cpu, "seconds": seconds}
 
 
-def main(system: str, first: str, number: str, chunk: str, pause: str) -> None:
+def main(system: str, number: str, chunk: str, pause: str) -> None:
     with {"project": project, "pattern": pattern}[system](int(chunk)) as call:
         for warm in range(-WARM_UP, 0):
             call(range(warm, warm + 1))
-        numbers = range(int(first), int(first) + int(number))
-        print(json.dumps(produce(call, numbers, int(chunk), float(pause))))
+        print(json.dumps(produce(call, int(number), int(chunk), float(pause))))
 
 
 if __name__ == "__main__":

