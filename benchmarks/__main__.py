@@ -1,4 +1,5 @@
-"""``python -m benchmarks``: measure, print the table and write docs/performance.md with its chart.
+"""``python -m benchmarks``: measure, print the table, and write docs/performance.md, its chart and
+the README's short table.
 
 With ``--quick``: small counts, one round, some rows left out; the figures then say only that
 everything works. With ``--only WORDS``: just the rows with these words. Neither writes anything.
@@ -64,7 +65,9 @@ def main() -> None:
     print("\n".join(lines))
     if not given.quick and given.only is None:
         (CHECKOUT / "docs" / CHART).write_text(chart.svg(rounds))
-        table.write(CHECKOUT / "docs" / "performance.md", lines)
+        picture = [f"![Emails per second]({CHART})", ""]
+        table.write(CHECKOUT / "docs" / "performance.md", [*picture, *lines])
+        table.write(CHECKOUT / "README.md", table.short(rounds))
 
 
 def _measured(rows: Sequence[Row], counts: Counts, times: int) -> list[Round]:

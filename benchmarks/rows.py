@@ -27,6 +27,7 @@ class Row(NamedTuple):
     against: str = "the pattern"
     brief: bool = True
     """Also measured by a quick run."""
+    in_readme: bool = False
 
     def figures(self) -> set[str]:
         """Return the names of what has to be measured for it."""
@@ -74,6 +75,7 @@ ROWS = (
         "project: sent",
         "pattern: sent",
         12,
+        in_readme=True,
     ),
     Row(
         f"one `dispatch` each while workers send, {NORMAL}",
@@ -89,6 +91,7 @@ ROWS = (
         "project: drain",
         "pattern: drain",
         16,
+        in_readme=True,
     ),
     Row("drain of what waits", "emails/s", "project: drain", "limit", 0.5, against="the limit"),
     Row(
@@ -97,8 +100,9 @@ ROWS = (
         "project: many",
         "pattern: sent",
         15,
+        in_readme=True,
     ),
-    Row(_FAR, "emails/s", _FAR_OURS, "pattern: far", 180),
+    Row(_FAR, "emails/s", _FAR_OURS, "pattern: far", 180, in_readme=True),
     Row(
         _FAR,
         "emails/s",
@@ -123,6 +127,7 @@ ROWS = (
         "pattern: cpu",
         0.1,
         at_most=True,
+        in_readme=True,
     ),
     *(
         Row(
@@ -144,6 +149,7 @@ ROWS = (
         "project PostgreSQL: sent",
         "pattern: sent",
         8,
+        in_readme=True,
     ),
     Row(
         "memory of a worker process",
@@ -152,6 +158,7 @@ ROWS = (
         "pattern: MB",
         1.5,
         at_most=True,
+        in_readme=True,
     ),
     *(
         row

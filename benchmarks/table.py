@@ -1,4 +1,4 @@
-"""The table of docs/performance.md: figures, ratios, and what was asked for."""
+"""The table of docs/performance.md and the short one of the README: figures and ratios."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from statistics import median
 from mailer.config import SETTINGS
 
 from .measure import Counts
-from .rows import Round, Row
+from .rows import ROWS, Round, Row
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 _HEAD = ("work", "unit", "this project", "compared with", "its figure", "ratio", "target", "met")
@@ -23,6 +23,14 @@ def lines(rows: Iterable[Row], rounds: Sequence[Round], counts: Counts) -> list[
     """Return the table, and above it what was measured on what."""
     cells = [_HEAD, ("---",) * len(_HEAD), *(_cells(row, rounds) for row in rows)]
     return [_measured_on(rounds, counts), "", *_table(cells)]
+
+
+def short(rounds: Sequence[Round]) -> list[str]:
+    """Return a table of the rows that newcomers ask for."""
+    head = ("work", "unit", "this project", "the pattern", "ratio")
+    rows = [_cells(row, rounds) for row in ROWS if row.in_readme]
+    picked = [(work, unit, ours, theirs, ratio) for work, unit, ours, _, theirs, ratio, *_ in rows]
+    return _table([head, ("---",) * len(head), *picked])
 
 
 def _table(cells: Iterable[tuple[str, ...]]) -> list[str]:

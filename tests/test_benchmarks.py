@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks import chart, ledgers, table
 from benchmarks.__main__ import QUICK
-from benchmarks.counter import Sink, sink
+from benchmarks.counter import CHECKOUT, Sink, sink
 from benchmarks.rows import ROWS, Round, Row, figures
 from benchmarks.stand import pattern, project, stand
 
@@ -125,6 +126,7 @@ def test_the_table_replaces_the_one_before_and_leaves_the_rest(tmp_path: Path) -
     assert "old" not in text.split()
     assert text.count("\n| ") == len(ROWS) + 2
     assert "1,234" in text
+    assert len(table.short(rounds)) == sum(row.in_readme for row in ROWS) + 2
 
 
 def test_the_chart_is_well_formed() -> None:
@@ -138,3 +140,15 @@ def test_the_chart_is_well_formed() -> None:
 def test_what_is_drawn_is_also_in_a_row() -> None:
     drawn = {name for _, bars in chart.GROUPS for _, name in bars}
     assert drawn <= figures(ROWS)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/performance.md"])
+def test_a_long_run_finds_where_to_write(name: str) -> None:
+    text = (CHECKOUT / name).read_text()
+    assert text.count(table.BEGIN) == text.count(table.END) == 1
+
+
+def test_a_picture_that_the_documentation_shows_is_there() -> None:
+    docs = CHECKOUT / "docs"
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", (docs / "performance.md").read_text()):
+        assert (docs / picture).exists()
