@@ -52,7 +52,7 @@ def check(setting: Setting, value: Any, result: dict[str, Any] | str) -> None:
         assert any(one.name in result for one in SETTINGS)
         assert setting.name in result or "got a secret value" not in result
         if setting.secret and isinstance(value, str) and len(value) > 8:
-            assert value not in result
+            assert value not in result.replace("a secret value", "")
             assert repr(value)[1:-1] not in result
         return
     got = result[setting.name]
