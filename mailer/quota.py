@@ -7,7 +7,7 @@ reset finds tokens although a newsletter waits for each one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 LEAST_PAUSE_SECONDS = 0.25
@@ -106,9 +106,30 @@ def _living(quota: Quota, now: float, is_gone: Callable[[str], bool]) -> dict[st
     return {one: until for one, until in quota.holders.items() if until > now and not is_gone(one)}
 
 
+def hold(
+    quota: Quota,
+    limits: Limits,
+    now: float,
+    holders: Sequence[str],
+    *,
+    hold_seconds: float,
+    is_gone: Callable[[str], bool],
+) -> tuple[Quota, int]:
+    """Take connections, one for each of ``holders`` as far as there are any; say how many."""
+    living = _living(quota, now, is_gone)
+    others = [one for one in living if one not in holders]
+    free = len(holders) if limits.connections is None else limits.connections - len(others)
+    taken = holders[: max(0, free)]
+    held = dict.fromkeys(taken, now + hold_seconds)
+    kept = {one: living[one] for one in others}
+    return quota._replace(holders={**kept, **held}), len(taken)
+
+
 def release(quota: Quota, holder: str) -> Quota:
-    """Give a connection back."""
-    holders = {one: until for one, until in quota.holders.items() if one != holder}
+    """Give back a connection, and those that were taken in addition, ``HOLDER+NUMBER``."""
+    holders = {
+        one: until for one, until in quota.holders.items() if one.partition("+")[0] != holder
+    }
     return quota._replace(holders=holders)
 
 

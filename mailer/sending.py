@@ -7,8 +7,7 @@ import time
 import traceback
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from typing import Any
 
 from blinker import Signal
@@ -17,6 +16,7 @@ from flask_mail import email_dispatched
 from . import shutdown, signals
 from .composition import Composed, compose
 from .errors import LedgerUnavailable, MessageError, RenderError, TemplateError
+from .fan import fan_out
 from .interchange import Sent
 from .ledger import Batch, Claimed, Settlement
 from .models import Status
@@ -24,11 +24,15 @@ from .outcome import UNBEGUN, Kind, Outcome
 from .routing import Parcel
 from .smtp import Envelope
 from .state import State
+from .stream import Stream
 from .transitions import transition
+from .transport import Transport
 from .turn import Turn
 
 SETTLE_SECONDS = 1.0
 """A crash loses what was not settled, so a 250 waits at most about so long for it."""
+
+_FIRST_LOT = 10
 
 PATIENCE = (0.5, 1, 2, 4, 8, 16)
 """Seconds between tries to settle. A 250 that is not recorded is a second mail later."""
@@ -60,7 +64,7 @@ class Sending:
         self._interrupted = interrupted
         self._waiting = deque(batch.deliveries)
         self._unrecorded = {claimed.delivery_id: claimed for claimed in batch.deliveries}
-        self._under_way: deque[Claimed] = deque()
+        self._streams: list[Stream] = []
         self._unavailable: dict[int, Outcome] = {}
         """By delivery id: the transport that was tried could not be used."""
         self._composed: dict[str, Composed | Outcome] = {}
@@ -76,8 +80,8 @@ class Sending:
         goes back at once; only an email whose fate is not known is left to its lease."""
         try:
             if self.state.app.extensions["mail"].suppress:
-                for outcome in _record_only(self._envelopes(self._waiting)):
-                    self._learn(outcome)
+                while (composed := self._next(self._waiting)) is not None:
+                    self._learn(composed[0], _SUPPRESSED)
             while self._waiting and not self._over:
                 for name, group in self._by_transport().items():
                     if not self._over:
@@ -130,27 +134,53 @@ class Sending:
     def _send_over(self, name: str, group: deque[Claimed]) -> None:
         """Send over one transport. If it cannot be used, they wait for another one."""
         transport = self.state.traffic.transports[name]
-        outcomes = transport.send(
-            self._envelopes(group),
-            may_start=self._may_start,
-            mark=self._mark,
-            until=self._leave_until,
-        )
-        with closing(outcomes):
-            for outcome in outcomes:
-                if outcome.kind is Kind.UNAVAILABLE:
-                    self._unavailable[self._under_way[0].delivery_id] = outcome
-                    self._turn.report(name, outcome)
-                    break
-                self._learn(outcome)
-                self._turn.report(name, outcome)
-            else:
-                return  # all of them, unless the batch is over
-        self._waiting.extendleft(reversed((*self._under_way, *group)))
-        self._under_way.clear()
+        usable = True
+        while group and usable and not self._over:
+            # Over one connection, until it is known how far the server is.
+            lot = min(len(group), len(group) if transport.is_reckoned else _FIRST_LOT)
+            number = self._turn.connections(name, min(transport.worth, lot))
+            cpu = time.process_time()
+            usable = self._send_lot(name, group, lot, number)
+            transport.reckon(lot, time.process_time() - cpu)
+        if not usable:
+            self._waiting.extendleft(reversed(group))
 
-    def _learn(self, outcome: Outcome) -> None:
-        self._record(self._under_way.popleft(), outcome)
+    def _send_lot(self, name: str, group: deque[Claimed], lot: int, number: int) -> bool:
+        """Send the first so many over so many connections at once. False: the transport turned out
+        to be of no use, and ``group`` has again what was not sent."""
+        transport = self.state.traffic.transports[name]
+        rest = len(group) - lot
+        usable = True
+
+        def supply() -> tuple[Claimed, Envelope] | None:
+            return self._next(group, rest) if usable else None
+
+        def hear(heard: tuple[Claimed, Outcome]) -> None:
+            nonlocal usable
+            claimed, outcome = heard
+            if outcome.kind is not Kind.UNAVAILABLE:
+                self._learn(claimed, outcome)
+                self._turn.report(name, outcome)
+                return
+            self._unavailable[claimed.delivery_id] = outcome
+            if usable:  # several streams may find out, but it is one failure
+                self._turn.report(name, outcome)
+            usable = False
+
+        self._streams = [self._stream(transport) for _ in range(number)]
+        fan_out([stream.talk for stream in self._streams], supply, hear)
+        under_way = [claimed for stream in self._streams for claimed in stream.under_way]
+        group.extendleft(reversed(under_way))
+        self._streams = []
+        return usable
+
+    def _stream(self, transport: Transport) -> Stream:
+        return Stream(
+            transport, may_start=self._may_start, mark=self._mark, until=self._leave_until
+        )
+
+    def _learn(self, claimed: Claimed, outcome: Outcome) -> None:
+        self._record(claimed, outcome)
         if outcome.kind is Kind.NOT_STARTED:
             self._over = True
         elif time.monotonic() - self._settled_at > SETTLE_SECONDS:
@@ -160,9 +190,8 @@ class Sending:
     def _may_start(self) -> bool:
         return time.monotonic() < self._start_until and not (self._over or shutdown.announced())
 
-    def _mark(self) -> bool:
+    def _mark(self, claimed: Claimed) -> bool:
         """For ``hold`` alone: commit that the message is about to leave. Others pay nothing."""
-        claimed = self._under_way[0]  # the oldest without an outcome is the one being sent
         if claimed.email.on_unknown != "hold":
             return True
         try:
@@ -178,17 +207,18 @@ class Sending:
         except LedgerUnavailable:
             return True  # what was learned cannot be settled either, for now
 
-    def _envelopes(self, group: deque[Claimed]) -> Iterator[Envelope]:
-        """Compose one email at a time, just when the transport asks for it."""
-        while group and not self._over:
+    def _next(self, group: deque[Claimed], rest: int = 0) -> tuple[Claimed, Envelope] | None:
+        """Compose one email, just when the transport asks for it, until so many are left."""
+        while len(group) > rest and not self._over:
             claimed = group.popleft()
             composed = self._compose(claimed)
             if isinstance(composed, Outcome):
                 self._record(claimed, composed)
                 continue
-            self._under_way.append(claimed)
             smtputf8 = composed.smtputf8 or not claimed.recipient.isascii()
-            yield Envelope(composed.sender, claimed.recipient, composed.message, smtputf8)
+            envelope = Envelope(composed.sender, claimed.recipient, composed.message, smtputf8)
+            return claimed, envelope
+        return None
 
     def _compose(self, claimed: Claimed) -> Composed | Outcome:
         email_id = claimed.email.id
@@ -197,9 +227,10 @@ class Sending:
         return self._composed[email_id]
 
     def _hand_back(self) -> None:
-        # The first under way may have left. What was composed ahead of it has not.
-        if self._under_way:
-            del self._unrecorded[self._under_way[0].delivery_id]
+        # The first that is under way may have left. What was composed ahead of it has not.
+        for stream in self._streams:
+            if stream.under_way:
+                self._unrecorded.pop(stream.under_way[0].delivery_id, None)
         for claimed in list(self._unrecorded.values()):
             self._record(claimed, Outcome(Kind.NOT_STARTED))
 
@@ -298,11 +329,8 @@ def _compose(state: State, claimed: Claimed) -> Composed | Outcome:
     return composed
 
 
-def _record_only(envelopes: Iterable[Envelope]) -> Iterator[Outcome]:
-    """MAIL_SUPPRESS_SEND, as in Flask-Mail: everything but the network."""
-    for _ in envelopes:
-        yield Outcome(Kind.SENT, "dot", words="MAIL_SUPPRESS_SEND: not handed to a server")
-
+# MAIL_SUPPRESS_SEND, as in Flask-Mail: everything but the network.
+_SUPPRESSED = Outcome(Kind.SENT, "dot", words="MAIL_SUPPRESS_SEND: not handed to a server")
 
 _SIGNALS = {
     Status.SENT: signals.email_sent,

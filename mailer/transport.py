@@ -14,6 +14,8 @@ from .outcome import Kind, Outcome
 from .smtp import ConnectFailed, Connection, Envelope, Interrupted, Observer, Server
 
 _LOSSES_IN_A_ROW = 3
+_RECKONED_WITH = 8
+"""Fewer emails say little about what one costs."""
 
 
 class Step(NamedTuple):
@@ -48,9 +50,16 @@ class Transport:
         self.max_messages = max_messages_per_connection
         self._max_idle = max_idle_seconds
         self._observe = observe
+        self.worth = 1
+        """How many connections at once it is worth to use: while one waits for its reply, this
+        process has time for others."""
+        self.is_reckoned = False
         self._begin()
 
     def _begin(self) -> None:
+        self.fastest = math.inf
+        """Seconds that the fastest email took of late: of a busy machine the others tell more than
+        of the server."""
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._idle: list[tuple[float, Connection]] = []  # since when; the oldest first
@@ -85,6 +94,16 @@ class Transport:
                 envelope = following
         finally:
             run.end()
+
+    def reckon(self, emails: int, cpu_seconds: float) -> None:
+        """Say how many emails were just sent, and what they cost this process in all; see `worth`.
+
+        At 20 ms to the server and half a millisecond an email that is 41, in the same room 1.
+        """
+        if emails >= _RECKONED_WITH and self.fastest < math.inf:
+            self.is_reckoned = True
+            self.worth = 1 + int(self.fastest / max(cpu_seconds / emails, 0.0001))
+            self.fastest = math.inf
 
     def test(self, envelope: Envelope | None = None) -> Iterator[Step]:
         """Talk to the server over a new connection and yield all that is said, less the secrets.
@@ -217,9 +236,12 @@ class _Run:
             if connection.delivered + 1 >= self._transport.max_messages:
                 following = None  # goes over the next connection
             try:
-                return connection.deliver(
+                began = monotonic()
+                outcome = connection.deliver(
                     envelope, following=following, mark=self._mark, until=self._until
                 )
+                self._transport.fastest = min(self._transport.fastest, monotonic() - began)
+                return outcome
             except Interrupted as interrupted:
                 # Nothing of the message has left. A connection that did serve before tells
                 # nothing about this email; what a new one does is the answer.

@@ -23,6 +23,10 @@ from .traffic import Known, Traffic, key
 LOOK_SECONDS = 1.0
 """How long what was seen is trusted, where all is well and nothing is limited."""
 
+OWN_CONNECTIONS = 8
+"""At once, of one process over a transport without a limit: servers have one of their own, and may
+refuse all mail from an address that opens more."""
+
 _HOST = socket.gethostname()
 
 log = logging.getLogger(__name__)
@@ -115,6 +119,31 @@ class Turn:
         if granted and limits.connections is not None:
             self._held.add(key(name))
         return granted
+
+    def connections(self, name: str, wanted: int) -> int:
+        """Return over how many connections at once emails may go that were admitted: one, or up to
+        ``wanted``."""
+        dsn = self._traffic.dsns[name]
+        if dsn.domain_limits.connections is not None:
+            return 1
+        if dsn.limits.connections is None:
+            return max(1, min(wanted, OWN_CONNECTIONS))
+        if wanted <= 1:
+            return 1
+
+        def change(value: Any, now: float) -> tuple[Any, int]:
+            known = Known.read(value)
+            quota, held = quotas.hold(
+                known.quota,
+                dsn.limits,
+                now,
+                [f"{self._holder}+{number}" for number in range(1, wanted)],
+                hold_seconds=self._traffic.turn_seconds,
+                is_gone=self._is_gone,
+            )
+            return known._replace(quota=quota).written(), held
+
+        return 1 + self._traffic.shared.update(key(name), change)
 
     def admit_to_domain(self, name: str, domain: str, *, again: int, new: int) -> list[float]:
         """Take room for emails to one recipient domain, first for ``again`` that had a turn by now;
@@ -226,6 +255,7 @@ class Turn:
 
     def _is_gone(self, holder: str) -> bool:
         """Say whether a holder is known to have ended: of other machines nobody knows."""
+        holder = holder.partition("+")[0]
         host, _, rest = holder.partition(":")
         pid = rest.partition(":")[0]
         if host != _HOST or not pid.isdecimal():

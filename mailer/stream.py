@@ -1,0 +1,56 @@
+"""A stream: one conversation's share of a batch, and what of it is under way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from .fan import Supply
+from .ledger import Claimed
+from .outcome import Kind, Outcome
+from .smtp import Envelope
+from .transport import Transport
+
+Composed = tuple[Claimed, Envelope]
+
+
+class Stream:
+    """Sends what it is supplied with over one connection. Of what is under way the first may have
+    left; what was composed ahead of it has not."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        may_start: Callable[[], bool],
+        mark: Callable[[Claimed], bool],
+        until: float,
+    ) -> None:
+        self._transport = transport
+        self._may_start = may_start
+        self._mark = mark
+        self._until = until
+        self.under_way: deque[Claimed] = deque()
+
+    def talk(self, supply: Supply[Composed]) -> Iterator[tuple[Claimed, Outcome]]:
+        """Yield each delivery with its outcome. Ends at the first that finds the transport of no
+        use: that one, and what was composed ahead, stay under way."""
+        outcomes = self._transport.send(
+            self._envelopes(supply),
+            may_start=self._may_start,
+            mark=lambda: self._mark(self.under_way[0]),
+            until=self._until,
+        )
+        with closing(outcomes):
+            for outcome in outcomes:
+                if outcome.kind is Kind.UNAVAILABLE:
+                    yield self.under_way[0], outcome
+                    return
+                yield self.under_way.popleft(), outcome
+
+    def _envelopes(self, supply: Supply[Composed]) -> Iterator[Envelope]:
+        while (composed := supply()) is not None:
+            claimed, envelope = composed
+            self.under_way.append(claimed)
+            yield envelope
