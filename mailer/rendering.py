@@ -13,14 +13,14 @@ from pathlib import Path
 
 import jinja2
 
-from . import inlining, plaintext, template, variables
+from . import plaintext, template, variables
 from .content import Content
+from .environment import Environment
 from .errors import RenderError, TemplateError
 from .template import EmailTemplate, Part
 
 log = logging.getLogger(__name__)
 
-_STYLESHEET = "_style.css"
 _SCALARS = (str, int, float, bool, type(None))
 
 # White space of every kind, and the controls, which end a line somewhere or are invisible.
@@ -72,8 +72,10 @@ class Renderer:
             "product_name": product_name,
             "base_url": base_url,
         }
-        self._html = self._environment(offered, html=True)
-        self._text = self._environment(offered, html=False)
+        self._html, self._text = (
+            Environment(offered, self._find_file, html=html, auto_reload=auto_reload)
+            for html in (True, False)
+        )
 
     def names(self) -> list[str]:
         """Return the names of all email templates, sorted; also of those that are unusable."""
@@ -136,19 +138,6 @@ class Renderer:
             text = plaintext.from_html(html or "")
         return Content(rendered["subject.txt"], text, html)
 
-    def _environment(self, offered: dict[str, object], *, html: bool) -> jinja2.Environment:
-        environment = jinja2.Environment(
-            autoescape=html,  # nosec B701  # noqa: S701 (the other environment is for text)
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            loader=_Loader(self._find_file, inlines_css=html),
-            auto_reload=self._auto_reload,
-            cache_size=-1,
-        )
-        environment.globals.update(offered)
-        return environment
-
     def _current_folders(self) -> dict[str, Path]:
         return template.find(self._search_path) if self._auto_reload else self._folders
 
@@ -183,47 +172,6 @@ class Renderer:
             raise RenderError(str(error)) from error
         except _TEMPLATE_FAULTS as error:
             raise RenderError(_describe(error, path, values)) from error
-
-
-class _Loader(jinja2.BaseLoader):
-    """Reads template files; HTML gets the shared stylesheet inlined as it is read."""
-
-    def __init__(self, find_file: Callable[[str], Path | None], *, inlines_css: bool) -> None:
-        self._find_file = find_file
-        self._inlines_css = inlines_css
-
-    def get_source(
-        self, environment: jinja2.Environment, template: str
-    ) -> tuple[str, str, Callable[[], bool]]:
-        # Raises TemplateNotFound for "..", and makes "/etc/passwd" relative.
-        template = "/".join(jinja2.loaders.split_template_path(template))
-        before = self._state(template)
-        path = self._find_file(template)
-        if path is None:
-            raise jinja2.TemplateNotFound(template)
-        source = _read(path)
-        css_path = self._find_file(_STYLESHEET) if self._inlines_css else None
-        if css_path is not None:
-            css = _read(css_path)
-            inlining.check_stylesheet(css, file=str(css_path))
-            try:
-                source = inlining.inline(source, css, file=str(path))
-            except jinja2.TemplateSyntaxError:
-                pass  # Jinja finds the same mistake when it compiles, and knows the file.
-        return source, str(path), lambda: self._state(template) == before
-
-    def _state(self, name: str) -> list[tuple[Path, int] | None]:
-        """Return what changes when another file is to be used, or the file has been changed."""
-        names = [name, _STYLESHEET] if self._inlines_css else [name]
-        paths = [self._find_file(each) for each in names]
-        return [(path, path.stat().st_mtime_ns) if path else None for path in paths]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TemplateError(f"{path}: cannot be read: {error}") from error
 
 
 def _check_plain(context: Mapping[str, object]) -> None:

@@ -1,0 +1,81 @@
+"""Jinja2 as emails need it: where templates are found, how they are read and compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jinja2
+
+from . import inlining
+from .errors import TemplateError
+
+_STYLESHEET = "_style.css"
+
+FindFile = Callable[[str], Path | None]
+"""Returns the file that templates call by a name; None when there is none."""
+
+
+class Environment(jinja2.Environment):
+    """How the files of one kind, HTML or text, become templates."""
+
+    def __init__(
+        self,
+        offered: Mapping[str, object],
+        find_file: FindFile,
+        *,
+        html: bool,
+        auto_reload: bool = False,
+    ) -> None:
+        """Templates see what is ``offered``; if ``html``, what they output is escaped."""
+        super().__init__(
+            autoescape=html,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            loader=_Loader(find_file, inlines_css=html),
+            auto_reload=auto_reload,
+            cache_size=-1,
+        )
+        self.globals.update(offered)
+
+
+class _Loader(jinja2.BaseLoader):
+    """Reads template files; HTML gets the shared stylesheet inlined as it is read."""
+
+    def __init__(self, find_file: FindFile, *, inlines_css: bool) -> None:
+        self._find_file = find_file
+        self._inlines_css = inlines_css
+
+    def get_source(
+        self, environment: jinja2.Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool]]:
+        # Raises TemplateNotFound for "..", and makes "/etc/passwd" relative.
+        template = "/".join(jinja2.loaders.split_template_path(template))
+        before = self._state(template)
+        path = self._find_file(template)
+        if path is None:
+            raise jinja2.TemplateNotFound(template)
+        source = _read(path)
+        css_path = self._find_file(_STYLESHEET) if self._inlines_css else None
+        if css_path is not None:
+            css = _read(css_path)
+            inlining.check_stylesheet(css, file=str(css_path))
+            try:
+                source = inlining.inline(source, css, file=str(path))
+            except jinja2.TemplateSyntaxError:
+                pass  # Jinja finds the same mistake when it compiles, and knows the file.
+        return source, str(path), lambda: self._state(template) == before
+
+    def _state(self, name: str) -> list[tuple[Path, int] | None]:
+        """Return what changes when another file is to be used, or the file has been changed."""
+        names = [name, _STYLESHEET] if self._inlines_css else [name]
+        paths = [self._find_file(each) for each in names]
+        return [(path, path.stat().st_mtime_ns) if path else None for path in paths]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(f"{path}: cannot be read: {error}") from error
