@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -11,6 +12,8 @@ from . import inlining
 from .errors import TemplateError
 
 _STYLESHEET = "_style.css"
+
+_DICT_ATTRIBUTES = frozenset(dir(dict))
 
 FindFile = Callable[[str], Path | None]
 """Returns the file that templates call by a name; None when there is none."""
@@ -38,6 +41,17 @@ class Environment(jinja2.Environment):
             cache_size=-1,
         )
         self.globals.update(offered)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return what ``obj.attribute`` means in a template.
+
+        Jinja asks for the attribute first, and for the key once that has raised AttributeError. Of
+        a dict it is known beforehand which attributes there are: 0.5 us less each time, and the
+        confirmation of an order of five rows has fifty.
+        """
+        if type(obj) is dict and attribute in obj and attribute not in _DICT_ATTRIBUTES:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
 
 
 class _Loader(jinja2.BaseLoader):
