@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.compiler
+import markupsafe
 
 from . import inlining
 from .errors import TemplateError
+
+# Text to text, in C. Where markupsafe has it no more, its escape() gives a Markup of the same text.
+_escape_text: Callable[[str], str] = getattr(markupsafe, "_escape_inner", markupsafe.escape)
 
 _STYLESHEET = "_style.css"
 
@@ -19,8 +24,29 @@ FindFile = Callable[[str], Path | None]
 """Returns the file that templates call by a name; None when there is none."""
 
 
+def _escaped(value: Any) -> str:
+    return _escape_text(value) if type(value) is str else markupsafe.escape(value)
+
+
+class _CodeGenerator(jinja2.compiler.CodeGenerator):
+    """Writes the Python of a template.
+
+    What a template outputs is only joined. Jinja escapes it to a Markup, a class in Python that
+    costs 0.3 us a value, two fifths of the HTML of an order's confirmation; text will do.
+    """
+
+    def _output_child_pre(self, node: Any, frame: Any, finalize: Any) -> None:
+        if frame.eval_ctx.autoescape and not frame.eval_ctx.volatile:
+            self.write("environment.escaped(")
+        else:
+            super()._output_child_pre(node, frame, finalize)
+
+
 class Environment(jinja2.Environment):
     """How the files of one kind, HTML or text, become templates."""
+
+    code_generator_class = _CodeGenerator
+    escaped = staticmethod(_escaped)
 
     def __init__(
         self,

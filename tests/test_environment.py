@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import jinja2
+import markupsafe
 import pytest
 
+from mailer import environment
 from mailer.environment import Environment
 
 CONTEXT = {
@@ -22,10 +24,27 @@ NAMES = ("row.name", "row.items", "row.items()|list", "row['items']", "row.gone"
          "text.name", "text.upper()", "row.get('gone')", "base_url", "range(number)|list",
          "namespace(a=1).a", "gone")  # fmt: skip
 
+# All the ways in which a value gets into what is written.
+OUTPUTS = (
+    "{{ text }}{{ number }}{{ row }}{{ none }}",
+    "{{ text|safe }}{{ text|e }}{{ text|upper }}{{ '<b>%s'|safe|format(text) }}{{ row|tojson }}",
+    "{{ '<' ~ text ~ '<i>'|safe }}{{ ['<', text]|join }}{{ text if yes }}{{ '<b>' }}",
+    "{% for one in rows %}{{ loop.index }}{{ one }}{% else %}{{ text }}{% endfor %}",
+    "{% macro m(x) %}<i>{{ x }}{{ caller() }}{%endmacro%}{% call m(text) %}{{ text }}{% endcall %}",
+    "{% set x %}<b>{{ text }}</b>{% endset %}{{ x }}{{ x|lower }}{% set y = text %}{{ y }}",
+    "{% filter upper %}<b>{{ text }}</b>{% endfilter %}{% with z = text %}{{ z }}{% endwith %}",
+    "{% block one %}{{ text }}{% endblock %}{{ self.one() }}{{ self.one()|length }}",
+    "{{ text }}{% autoescape false %}{{ text }}{% endautoescape %}",
+    "{{ text }}{% autoescape true %}{{ text }}{% endautoescape %}",
+    "{{ text }}{% autoescape yes %}{{ text }}{% endautoescape %}",
+    "{{ text }}{% autoescape not yes %}{{ text }}{% endautoescape %}",
+    "{{ text|replace('<', '>') }}{{ text|urlize }}{{ text|truncate(3) }}{{ joiner(text)() }}",
+)
 
-def outcome(environment: jinja2.Environment, source: str) -> str:
+
+def outcome(one: jinja2.Environment, source: str) -> str:
     try:
-        return environment.from_string(source).render(CONTEXT)
+        return one.from_string(source).render(CONTEXT)
     except jinja2.TemplateError as error:
         return repr(error)
 
@@ -50,6 +69,31 @@ def _nowhere(name: str) -> Path | None:
 def test_a_name_means_what_it_means_to_jinja(name: str) -> None:
     ours, jinjas = both(html=True)
     assert outcome(ours, f"{{{{ {name} }}}}") == outcome(jinjas, f"{{{{ {name} }}}}")
+
+
+@pytest.mark.parametrize("html", [True, False])
+@pytest.mark.parametrize("source", OUTPUTS)
+def test_what_is_written_is_escaped_just_as_jinja_does_it(source: str, html: bool) -> None:
+    ours, jinjas = both(html)
+    written = outcome(ours, source)
+    assert written == outcome(jinjas, source)
+    assert not html or "&lt;" in written
+
+
+def test_a_value_that_says_what_its_html_is_is_believed() -> None:
+    ours, jinjas = both(html=True)
+    for one in (ours, jinjas):
+        one.globals["logo"] = markupsafe.Markup("<img>")
+        assert outcome(one, "{{ logo }}{{ logo ~ text }}") == "<img><img>&lt;b&gt;&amp;&#39;&#34;é"
+
+
+def test_without_the_function_of_markupsafe_that_is_quick_the_usual_one_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(environment, "_escape_text", markupsafe.escape)
+    ours, jinjas = both(html=True)
+    for source in OUTPUTS:
+        assert outcome(ours, source) == outcome(jinjas, source)
 
 
 def test_what_one_template_is_given_as_global_no_other_sees() -> None:
