@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from binascii import b2a_base64
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 
 from .content import Address
 
@@ -28,6 +29,9 @@ _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTABLE = re.compile(r"(?!.*=\?)[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")
 _WORD = re.compile(r" *[^ ]+")
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 _OURS = re.compile(
     r"from|to|cc|bcc|reply-to|subject|date|message-id|mime-version|return-path|sender"
@@ -99,6 +103,14 @@ def text_field(name: str, value: str) -> str:
     if len(name) + 2 + len(value) <= LINE:
         return f"{name}: {value}"
     return "\r\n".join(_folded(f"{name}: {value}"))
+
+
+def date_field(name: str, date: datetime) -> str:
+    """Return the field ``name`` with an instant, in UTC, without its line end."""
+    # email.utils.format_datetime goes by way of a time tuple: 4.1 us, this 1.2.
+    utc = date.astimezone(UTC)
+    day = f"{_DAYS[utc.weekday()]}, {utc.day:02} {_MONTHS[utc.month - 1]} {utc.year:04}"
+    return f"{name}: {day} {utc.hour:02}:{utc.minute:02}:{utc.second:02} +0000"
 
 
 def address_field(name: str, addresses: Iterable[Address]) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import format_datetime
+from datetime import datetime
 from hashlib import blake2b
 from types import MappingProxyType
 
 from . import gate
 from .content import Address, Attachment, Content
 from .errors import MessageError
-from .headers import address_field, check_header, check_subject, shown, text_field
+from .headers import address_field, check_header, check_subject, date_field, shown, text_field
 from .parts import attachment_part, multipart, text_part
 
 _MESSAGE_ID = re.compile(
@@ -82,7 +81,7 @@ def _identity_fields(subject: str, date: datetime, message_id: str) -> dict[str,
         )
     return {
         "Subject": text_field("Subject", subject),
-        "Date": f"Date: {format_datetime(date.astimezone(UTC))}",
+        "Date": date_field("Date", date),
         "Message-ID": f"Message-ID: <{message_id}>",
     }
 

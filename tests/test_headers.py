@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
 import pytest
 
 from mailer import headers
@@ -123,3 +126,9 @@ def test_the_writer_refuses_by_itself_what_could_end_a_line(char: str) -> None:
         headers.address_field("To", [Address(f"a{char}b", "a@b.example")])
     with pytest.raises(ValueError, match="control characters"):
         headers.text_field("Subject", f"a{char}b")
+
+
+def test_every_day_and_month_is_written_as_the_standard_library_writes_it() -> None:
+    for day in range(400):
+        instant = datetime(2026, 1, 1, 3, 4, 5, 678, tzinfo=UTC) + timedelta(days=day, hours=day)
+        assert headers.date_field("Date", instant) == f"Date: {format_datetime(instant)}"
