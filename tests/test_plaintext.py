@@ -56,6 +56,13 @@ def test_html_becomes_readable_text(html: str, text: str) -> None:
     assert from_html(html) == text
 
 
+@pytest.mark.parametrize(("size", "lines"), [(76, 1), (77, 2)])
+def test_a_line_is_as_long_as_it_may_be_with_what_indents_it(size: int, lines: int) -> None:
+    words = "a " + "x" * (size - 2)
+    assert len(from_html(f"<ul><li>{words}</ul>").splitlines()) == lines
+    assert len(from_html(f"<p>b {words}").splitlines()) == lines
+
+
 def test_lines_are_wrapped_at_78_columns() -> None:
     text = from_html("<p>" + "word " * 100 + "</p><ul><li>" + "item " * 40 + "</ul>")
     assert max(map(len, text.splitlines())) in range(70, 79)
