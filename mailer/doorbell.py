@@ -29,7 +29,7 @@ LATER_STEP_SECONDS = 0.25
 LATE_MS = 1_000
 """How much later than it was told to a worker may come before others ring."""
 BURST_SECONDS = 0.01
-"""A ring costs its caller a round trip to Redis: a burst of commits needs one now and then."""
+"""A burst of commits needs a ring now and then, not one each."""
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,8 @@ class Doorbell:
         self._lock = threading.Lock()
 
     def ring_for_commit(self, lane: str, email_id: str) -> None:
-        """Wake a worker for what was committed: at once, and of a burst again at its end."""
+        """Wake a worker for what was committed, without waiting for Redis: at once, in a burst
+        every now and then and at its end."""
         if self._celery.conf.task_always_eager:
             self._run_here(lane, email_id)
         else:
@@ -125,8 +126,13 @@ class Doorbell:
             except redis.RedisError as error:
                 self._failed(lane, error)
 
+    def finish(self, seconds: float) -> bool:
+        """Wait until all that was committed has rung. False: not within so many seconds."""
+        return self._bursts.finish(seconds)
+
     def forget(self) -> None:
-        """Drop the connections inherited by a forked child, and what its parent still gathers."""
+        """Drop the connections inherited by a forked child, and leave to its parent what that has
+        still to ring."""
         self._bursts = Bursts(self.ring, seconds=BURST_SECONDS)
         self._open()
 

@@ -192,6 +192,7 @@ def test_hashing_a_password_keeps_nobody_else_from_writing(
         statements_before_hashing.append(len(statements))
         return original(password, method)
 
+    sa.event.listen(database.engine, "begin", lambda connection: statements.append("BEGIN"))
     sa.event.listen(database.engine, "before_cursor_execute", note)
     with pytest.MonkeyPatch.context() as patch, database.session() as session:
         patch.setattr(users, "generate_password_hash", hash_and_note)
