@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mailer.turn import OWN_CONNECTIONS
+
 from ..worker import Process, wait_until
 from .budget import BUSY_SECONDS, SERVER, budget
 from .conftest import on_one_database
@@ -27,12 +29,15 @@ SETTINGS = {
     "MAILER_BATCH": 20,
 }
 THINKS_SECONDS = 0.05
-"""The oracle does so about each message: there is always something in hand."""
+"""The oracle does so about each message."""
+PONDERS_SECONDS = 0.3
+"""The same, where there is to be something in hand at any moment."""
 CONCURRENCY = 2
 ENDS_WITHIN = budget(SETTINGS) + 3 + BUSY_SECONDS
 """The email in hand, and what Celery takes to end when it has nothing to do: 3 seconds."""
-ANNOUNCED_AHEAD = 2
-"""A child may end the email in hand, and the one whose commands travelled with that."""
+IN_HAND = 2 * OWN_CONNECTIONS
+"""On each connection a child may end the email in hand, and the one whose commands travelled with
+that."""
 
 
 def test_a_worker_that_is_asked_to_end_doubles_nothing_and_leaves_nothing_to_a_lease(
@@ -59,18 +64,20 @@ def test_a_worker_that_is_cut_off_doubles_at_most_what_it_had_in_hand(
     setup: dict[str, Any], tmp_path: Path, publish: Callable[..., None], long: bool
 ) -> None:
     kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
-    number, rate = (2000, 30) if long else (150, 15)
-    with _stand({**setup, **SETTINGS}, tmp_path) as stand:
+    rate = 30 if long else 15
+    with _stand({**setup, **SETTINGS}, tmp_path, PONDERS_SECONDS) as stand:
         with (
-            stand.client("load", "resend", number, rate, "on_unknown=resend"),
-            stand.client("load", "hold", number, rate, "on_unknown=hold"),
+            stand.client("load", "resend", 100_000, rate, "on_unknown=resend"),
+            stand.client("load", "hold", 100_000, rate, "on_unknown=hold"),
         ):
             wait_until(lambda: _accepted(stand, "") > 20, 30, stand.words)
             faults = [
                 Fault(cut_off(stand))
                 for _ in range(3 if long else 1)
-                for cut_off in (_quit, _end_the_group, _kill_a_child)
+                for cut_off in (_quit, _end_the_group, _kill_all_children)
             ]
+            stand.enough("resend")
+            stand.enough("hold")
         stand.wait_until_over(seconds=180 if long else 60)
         for policy in ("resend", "hold"):
             verdict = judge(stand, faults, policy)
@@ -80,7 +87,7 @@ def test_a_worker_that_is_cut_off_doubles_at_most_what_it_had_in_hand(
                 (one.updated_at - one.ended_at).total_seconds() + SETTINGS["MAILER_LEASE_SECONDS"]
                 for one in crashes
             ]
-            words = f"QUIT, TERM to children too, kill -9 of a child; `{policy}`"
+            words = f"QUIT, TERM to children too, kill -9 of all children; `{policy}`"
             publish("shutdown", words, kind, verdict)
             assert not verdict.lost, policy
             assert not verdict.failed, policy
@@ -91,13 +98,13 @@ def test_a_worker_that_is_cut_off_doubles_at_most_what_it_had_in_hand(
         assert stand.crashes(), "nothing was in hand"
 
 
-def _stand(settings: dict[str, Any], folder: Path) -> Stand:
+def _stand(settings: dict[str, Any], folder: Path, delay: float = THINKS_SECONDS) -> Stand:
     return Stand(
         settings,
         folder / "stand",
         workers=2,
         concurrency=CONCURRENCY,
-        delay=THINKS_SECONDS,
+        delay=delay,
         server=SERVER,
     )
 
@@ -130,7 +137,7 @@ def _end_all(stand: Stand, long: bool) -> Verdict:
         states = {row.status for row in stand.deliveries("all")}
         assert states == {"sent", "queued"}, "at once means before the worker has ended"
         begun = [when for when, _, _ in stand.oracle.accepted() if when > at]
-        assert len(begun) <= len(stand.workers) * CONCURRENCY * ANNOUNCED_AHEAD
+        assert len(begun) <= len(stand.workers) * CONCURRENCY * IN_HAND
         for worker in stand.workers:
             worker.bring_back()
     stand.wait_until_over("all", seconds=180)
@@ -167,34 +174,42 @@ def _wait_for_the_end(processes: Sequence[Process]) -> None:
 
 
 def _quit(stand: Stand) -> float:
-    wait_until(stand.workers[0].ready, 30, stand.words)
+    _wait_until_at_work(stand)
     return _end(stand.workers[:1], signal.SIGQUIT)
 
 
 def _end_the_group(stand: Stand) -> float:
     """As systemd does unless it is told not to: TERM for every process of the service."""
-    worker = stand.workers[1]
-    wait_until(worker.ready, 30, stand.words)
-    process = worker.process
+    _wait_until_at_work(stand)
+    process = stand.workers[1].process
     os.killpg(process.pid, signal.SIGTERM)
     _wait_for_the_end([process])
     return time.time()
 
 
-def _kill_a_child(stand: Stand) -> float:
-    """Return when it was killed, once another takes its place and works."""
-    worker = stand.workers[0]
-    wait_until(worker.ready, 30, stand.words)
-    main, starts = worker.process.pid, worker.starts
-    before = _children(main)
-    known = _names(worker)
-    os.kill(min(before), signal.SIGKILL)
+def _kill_all_children(stand: Stand) -> float:
+    """Return when they were killed, once others take their places and work: whatever was in hand
+    was theirs."""
+    _wait_until_at_work(stand)
+    starts = [worker.starts for worker in stand.workers]
+    before = [_children(worker.process.pid) for worker in stand.workers]
+    known = [_names(worker) for worker in stand.workers]
+    for child in set().union(*before):
+        os.kill(child, signal.SIGKILL)
     # What the oracle thinks about now it will still accept.
-    at = time.time() + 2 * THINKS_SECONDS
-    wait_until(lambda: len(_children(main) - {min(before)}) == CONCURRENCY, 20, stand.words)
-    wait_until(lambda: _names(worker) - known, 20, stand.words)
-    assert worker.starts == starts, "the worker itself has ended"
+    at = time.time() + 2 * PONDERS_SECONDS
+    for worker, killed, names in zip(stand.workers, before, known, strict=True):
+        main = worker.process.pid
+        wait_until(lambda: len(_children(main) - killed) == CONCURRENCY, 20, stand.words)  # noqa: B023
+        wait_until(lambda: _names(worker) - names, 20, stand.words)  # noqa: B023
+    assert starts == [worker.starts for worker in stand.workers], "a worker itself has ended"
     return at
+
+
+def _wait_until_at_work(stand: Stand) -> None:
+    wait_until(lambda: all(worker.ready() for worker in stand.workers), 30, stand.words)
+    before = _accepted(stand, "")
+    wait_until(lambda: _accepted(stand, "") > before + 5, 30, stand.words)
 
 
 def _children(pid: int) -> set[int]:

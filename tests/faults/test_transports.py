@@ -97,7 +97,7 @@ def test_a_rate_holds_across_workers(
 def test_resets_do_not_wait_for_a_newsletter(
     setup: dict[str, Any], tmp_path: Path, long: bool, limits: str
 ) -> None:
-    number = 50_000 if long else 10_000
+    number = 50_000 if long else 30_000
     port = free_port()
     settings = {**setup, "MAILER_TRANSPORTS": f"only=smtp://127.0.0.1:{port}{limits}"}
     with Stand(settings, tmp_path / "stand", workers=2, port=port) as stand:
