@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from typing import Any, cast
@@ -225,6 +226,14 @@ def _refuse_what_cannot_work(sender: Any, **kwargs: object) -> None:
             log.warning("%s; the worker starts and waits for it", error)
         except MailerError as error:
             raise SystemExit(f"mailer: {error}") from error
+
+
+@worker_init.connect
+def _share_memory(**kwargs: object) -> None:
+    """Keep the garbage collector off what the children inherit: it writes into each object that it
+    looks at, and each child would have a copy of its own of all that was imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @worker_shutting_down.connect

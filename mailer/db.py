@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from flask import Flask
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -22,6 +18,10 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from . import prepared
 from .errors import LedgerUnavailable, NotMigrated, SettingError
+from .models import REVISION
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 BUSY_SECONDS = 5
 _WHAT_TO_RUN = "run `flask mailer db upgrade` (for the service `mailer db upgrade`)"
@@ -88,6 +88,8 @@ class Database:
 
     def upgrade(self) -> str:
         """Migrate to the newest revision and return its name."""
+        from alembic import command  # noqa: PLC0415 - 11 MB that no worker has use for
+
         config = alembic_config()
         if self.url.database and self.url.get_backend_name() == "sqlite":
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -96,17 +98,19 @@ class Database:
                 connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        return _head()
+        return REVISION
 
     def check_migrated(self) -> None:
         """Raise NotMigrated, saying what to run, unless every migration has been applied."""
         with self.read() as connection:
-            context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-            revision = context.get_current_revision()
-        if revision != _head():
+            revision = None
+            if sa.inspect(connection).has_table(VERSION_TABLE):
+                version = sa.table(VERSION_TABLE, sa.column("version_num"))
+                revision = connection.execute(sa.select(version.c.version_num)).scalar()
+        if revision != REVISION:
             raise NotMigrated(
                 f"the ledger at {self.url.render_as_string()} is at revision "
-                f"{revision or 'none'}, expected {_head()}: {_WHAT_TO_RUN}"
+                f"{revision or 'none'}, expected {REVISION}: {_WHAT_TO_RUN}"
             )
 
 
@@ -207,11 +211,9 @@ def _sqlite_engine(url: sa.URL, synchronous: str) -> sa.Engine:
 
 def alembic_config() -> Config:
     """Return Alembic's configuration; it needs a connection in ``attributes["connection"]``."""
+    from alembic.config import Config  # noqa: PLC0415 - as above
+
     config = Config()
     config.set_main_option("script_location", "mailer:migrations")
     config.set_main_option("path_separator", "os")
     return config
-
-
-def _head() -> str:
-    return ScriptDirectory.from_config(alembic_config()).get_current_head() or ""

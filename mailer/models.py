@@ -14,6 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
+REVISION = "0005"
+"""The newest migration: the one that makes these tables."""
+
 LANES = ("critical", "default", "bulk")
 """Queues with their own workers, the most urgent first."""
 

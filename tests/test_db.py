@@ -11,10 +11,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from mailer.db import VERSION_TABLE, Database, now
+from mailer.db import VERSION_TABLE, Database, alembic_config, now
 from mailer.errors import LedgerUnavailable, NotMigrated
-from mailer.models import Base, Email, Switch
+from mailer.models import REVISION, Base, Email, Switch
 
 from .relay import relay
 
@@ -25,6 +26,10 @@ def test_the_migrations_make_just_what_the_models_say(database: Database) -> Non
             connection, opts={"version_table": VERSION_TABLE, "compare_type": True}
         )
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_newest_migration_is_the_one_that_the_tables_name() -> None:
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == REVISION
 
 
 def test_upgrading_twice_changes_nothing(database: Database) -> None:
