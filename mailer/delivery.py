@@ -35,8 +35,7 @@ def drain(state: State, lane: str) -> int:
         while not shutdown.announced():
             # An email is started only if it can end, at its slowest, within the lease.
             lease_ends = time.monotonic() + config["MAILER_LEASE_SECONDS"]
-            size = turn.batch(config["MAILER_BATCH"])
-            room = turn.room(size)
+            room = turn.room(config["MAILER_BATCH"])
             if not room:
                 wait = LOOK_AGAIN_SECONDS if turn.wait is None else turn.wait
                 _come_back(state, lane, min(wait, LOOK_AGAIN_SECONDS))
@@ -55,7 +54,7 @@ def drain(state: State, lane: str) -> int:
             answered = False
             claimed += len(batch.deliveries)
             last = batch.deliveries[-1].email.id
-            if len(batch.deliveries) == size:
+            if len(batch.deliveries) == config["MAILER_BATCH"]:
                 state.doorbell.pass_on(lane, last)
             Sending(
                 state,

@@ -23,7 +23,6 @@ from .traffic import Known, Traffic, key
 LOOK_SECONDS = 1.0
 """How long what was seen is trusted, where all is well and nothing is limited."""
 
-EMAILS_PER_CONNECTION = 16
 OWN_CONNECTIONS = 8
 """At once, of one process over a transport without a limit: servers have one of their own, and may
 refuse all mail from an address that opens more."""
@@ -120,16 +119,6 @@ class Turn:
         if granted and limits.connections is not None:
             self._held.add(key(name))
         return granted
-
-    def batch(self, least: int) -> int:
-        """Return how many emails to claim at once: at the end of each batch connections stand
-        idle, so that each of many is to have some of it."""
-        dsns = self._traffic.dsns
-        at_once = max(
-            min(transport.worth, dsns[name].limits.connections or OWN_CONNECTIONS)
-            for name, transport in self._traffic.transports.items()
-        )
-        return max(least, EMAILS_PER_CONNECTION * at_once) if at_once > 1 else least
 
     def connections(self, name: str, wanted: int) -> int:
         """Return over how many connections at once emails may go that were admitted: one, or up to

@@ -119,9 +119,8 @@ def _deadly(app: Any, recipient: str) -> None:
 
     def rung(doorbell: Doorbell, lane: str, email_id: str) -> None:
         strike("commit_after", [recipient])
-        if recipient.startswith("ring"):
-            doorbell.answer(lane)  # or nothing would be published, when another rang just before
-        doorbell.ring(lane, email_id)
+        while not doorbell.ring(lane, email_id) and recipient.startswith("ring"):
+            doorbell.answer(lane)  # nothing was published, for another rang just before
 
     def published(*args: Any, **kwargs: Any) -> Any:
         strike("ring_within", [recipient])
