@@ -171,7 +171,11 @@ class Transport:
         return self.open(until)
 
     def check_in(self, connection: Connection) -> None:
-        """Keep a connection for the next to check out, unless it is in the middle of something."""
+        """Keep a connection for the next to check out, unless it is in the middle of something, or
+        has had all the emails that it may have."""
+        if connection.delivered >= self.max_messages:
+            connection.close()
+            return
         now = monotonic()
         expired = []
         with self._lock:

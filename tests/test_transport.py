@@ -169,6 +169,16 @@ def test_a_connection_carries_so_many_messages_and_no_more() -> None:
         assert not smtp.sessions[0].abandoned, "it was left without QUIT"
 
 
+def test_nor_does_it_carry_more_in_the_next_call() -> None:
+    with SMTPServer() as smtp, transport_to(smtp, most=2) as transport:
+        for _ in range(2):
+            list(transport.send(envelopes(1)))
+        for _ in range(2):
+            list(transport.send(envelopes(1)))
+        assert [message.session for message in smtp.messages] == [0, 0, 1, 1]
+        assert smtp.lines.count("QUIT") == 2
+
+
 def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
     with SMTPServer() as smtp, transport_to(smtp, idle=0) as transport:
         list(transport.send(envelopes(1)))
