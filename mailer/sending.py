@@ -29,8 +29,9 @@ from .transitions import transition
 from .transport import Transport
 from .turn import Turn
 
-SETTLE_SECONDS = 1.0
-"""A crash loses what was not settled, so a 250 waits at most about so long for it."""
+SETTLE_SECONDS = 0.25
+"""A crash loses what was not settled, so a 250 waits at most about so long for it: each that is lost
+is a second copy. A settle costs some milliseconds."""
 
 _FIRST_LOT = 10
 
@@ -55,7 +56,7 @@ class Sending:
     ) -> None:
         """No email is started after ``start_until`` (of the monotonic clock), nor once the worker
         is to end, and no message begins to leave after ``leave_until``. ``interrupted`` is asked
-        about once a second; True ends the batch as well."""
+        now and then; True ends the batch as well."""
         self.state = state
         self._batch = batch
         self._turn = turn
