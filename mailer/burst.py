@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from multiprocessing.util import Finalize
 
 IDLE_SECONDS = 10.0
 """After so long without a call the thread ends, until there is one."""
@@ -52,6 +53,9 @@ class Bursts:
         except RuntimeError:  # an interpreter at its very end, or no thread to be had
             return False
         self._thread = thread
+        if not _running:
+            # A child of multiprocessing ends without atexit.
+            Finalize(None, _finish_all, exitpriority=0)
         _running.add(self)
         return True
 
@@ -72,6 +76,7 @@ class Bursts:
 
 
 _running: weakref.WeakSet[Bursts] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_running.clear)
 
 
 @atexit.register

@@ -213,7 +213,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_PRODUCT_NAME", text, "Mailer", "name shown in emails and pages"),
     Setting("MAILER_TEMPLATES", existing("folder"), None, "one more folder of email templates, looked at first"),
     Setting("MAILER_ALLOW_TEST_DOMAINS", boolean, False, "accept addresses under .test and localhost"),
-    Setting("MAILER_BATCH", whole(1, 1000), 250, "deliveries that a worker claims at once"),
+    Setting("MAILER_BATCH", whole(1, 1000), 100, "deliveries that a worker claims at once"),
     Setting("MAILER_DRAIN_SECONDS", seconds(0.1, 600), 20, "a task drains so long, then passes on"),
     Setting("MAILER_TASK_SECONDS", seconds(1, 3600), 360, "hard limit of one task"),
     Setting("MAILER_LEASE_SECONDS", seconds(1, 7200), 600, "a claim is given up after so long"),

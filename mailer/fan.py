@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Heard = TypeVar("Heard")
@@ -37,48 +37,91 @@ def fan_out(
             for one in heard:
                 hear(one)
         return
-    events: SimpleQueue[tuple[int, Any]] = SimpleQueue()
-    answers: list[SimpleQueue[Item | None]] = [SimpleQueue() for _ in talks]
-    for number, talk in enumerate(talks):
-        arguments = (number, talk, events, answers[number])
-        threading.Thread(target=_converse, args=arguments, daemon=True).start()
-    error: BaseException | None = None
-    talking = len(talks)
-    while talking:
+    _Fan(talks, supply, hear).run()
+
+
+class _Fan(Generic[Item, Heard]):
+    def __init__(
+        self,
+        talks: Sequence[Talk[Item, Heard]],
+        supply: Supply[Item],
+        hear: Callable[[Heard], None],
+    ) -> None:
+        self._talks = talks
+        self._supply = supply
+        self._hear = hear
+        self._events: SimpleQueue[tuple[int, Any]] = SimpleQueue()
+        self._answers: list[SimpleQueue[Item | None]] = [SimpleQueue() for _ in talks]
+        self._threads: list[threading.Thread] = []
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        error: BaseException | None = None
         try:
-            number, event = events.get()
+            self._start()
+            self._listen()
+        except BaseException as raised:  # noqa: BLE001 - raised below
+            error = raised
+        # A signal's handler may have raised with an event in hand, which is lost: from here on
+        # nobody waits for one.
+        self._over.set()
+        for answers in self._answers:
+            answers.put(None)
+        while self._is_talking():
+            try:
+                self._hear_out()
+            except BaseException as raised:  # noqa: BLE001 - the first is raised
+                error = error or raised
+        if error is not None:
+            raise error
+
+    def _start(self) -> None:
+        for number in range(len(self._talks)):
+            thread = threading.Thread(target=self._converse, args=(number,), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads to be had: those that there are will do
+                if not self._threads:
+                    raise
+                return
+            self._threads.append(thread)
+
+    def _listen(self) -> None:
+        talking = len(self._threads)
+        while talking:
+            number, event = self._events.get()
             if event is _ENDS:
                 talking -= 1
             elif event is _ASKS:
-                answer = None
-                try:
-                    answer = supply() if error is None else None
-                finally:
-                    answers[number].put(answer)
+                self._answers[number].put(self._supply())
             elif isinstance(event, BaseException):
                 raise event
             else:
-                hear(event)
-        except BaseException as raised:  # noqa: BLE001 - raised below
-            error = error or raised
-    if error is not None:
-        raise error
+                self._hear(event)
 
+    def _is_talking(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads) or not self._events.empty()
 
-def _converse(
-    number: int,
-    talk: Talk[Item, Heard],
-    events: SimpleQueue[tuple[int, Any]],
-    answers: SimpleQueue[Item | None],
-) -> None:
-    def supply() -> Item | None:
-        events.put((number, _ASKS))
-        return answers.get()
+    def _hear_out(self) -> None:
+        if self._events.empty():
+            for thread in self._threads:
+                thread.join(0.05)
+            return
+        _, event = self._events.get()
+        if not (event is _ENDS or event is _ASKS or isinstance(event, BaseException)):
+            self._hear(event)
 
-    try:
-        for heard in talk(supply):
-            events.put((number, heard))
-    except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
-        events.put((number, error))
-    finally:
-        events.put((number, _ENDS))
+    def _converse(self, number: int) -> None:
+        def supply() -> Item | None:
+            if self._over.is_set():
+                return None
+            self._events.put((number, _ASKS))
+            return self._answers[number].get()
+
+        try:
+            for heard in self._talks[number](supply):
+                self._events.put((number, heard))
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            self._events.put((number, error))
+        finally:
+            self._events.put((number, _ENDS))

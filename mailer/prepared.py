@@ -86,6 +86,11 @@ def _execute(connection: sa.Connection, sql: str, values: Any) -> Any:
         return cursor.fetchone() if cursor.description else None
     except connection.dialect.loaded_dbapi.Error as error:
         raise _as_sqlalchemy_does(connection, sql, error, cursor) from error
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            # As SQLAlchemy does: cut off by an exit, it still waits for its answer.
+            connection.invalidate(error)
+        raise
     finally:
         cursor.close()
 

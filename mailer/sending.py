@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 import traceback
 import zlib
@@ -30,10 +31,14 @@ from .transport import Transport
 from .turn import Turn
 
 SETTLE_SECONDS = 0.25
-"""A crash loses what was not settled, so a 250 waits at most about so long for it: each that is lost
-is a second copy. A settle costs some milliseconds."""
+"""A crash loses what was not settled, so a 250 waits at most about so long for it: each that is
+lost is a second copy. A settle costs some milliseconds."""
 
 _FIRST_LOT = 10
+"""Emails over one connection until it is known how far the server is; at least as many as
+`Transport.reckon` wants."""
+_ONE_FAILURE_SECONDS = 1.0
+"""Streams that are cut off within so long met the same failure."""
 
 PATIENCE = (0.5, 1, 2, 4, 8, 16)
 """Seconds between tries to settle. A 250 that is not recorded is a second mail later."""
@@ -75,6 +80,7 @@ class Sending:
         self._sent: list[Sent] = []
         self._settled_at = time.monotonic()
         self._over = False
+        self._lost_at = -math.inf
 
     def run(self) -> None:
         """Send the batch. Whatever happens, what was learned is settled, and what was not begun
@@ -138,8 +144,8 @@ class Sending:
         usable = True
         while group and usable and not self._over:
             # Over one connection, until it is known how far the server is.
-            lot = min(len(group), len(group) if transport.is_reckoned else _FIRST_LOT)
-            number = self._turn.connections(name, min(transport.worth, lot))
+            lot = len(group) if transport.is_reckoned else min(len(group), _FIRST_LOT)
+            number = self._turn.connections(name, min(transport.useful, lot))
             cpu = time.process_time()
             usable = self._send_lot(name, group, lot, number)
             transport.reckon(lot, time.process_time() - cpu)
@@ -151,29 +157,47 @@ class Sending:
         to be of no use, and ``group`` has again what was not sent."""
         transport = self.state.traffic.transports[name]
         rest = len(group) - lot
-        usable = True
+        unavailable: dict[int, Outcome] = {}
+        login_refused = False
 
         def supply() -> tuple[Claimed, Envelope] | None:
-            return self._next(group, rest) if usable else None
+            return self._next(group, rest)
 
         def hear(heard: tuple[Claimed, Outcome]) -> None:
-            nonlocal usable
+            nonlocal login_refused
             claimed, outcome = heard
-            if outcome.kind is not Kind.UNAVAILABLE:
-                self._learn(claimed, outcome)
-                self._turn.report(name, outcome)
+            if outcome.kind is Kind.DEFERRED and outcome.stage == "auth":
+                if login_refused:  # that of another stream was charged for it
+                    outcome = Outcome(Kind.NOT_STARTED)
+                login_refused = True
+            if outcome.kind is Kind.UNAVAILABLE:
+                unavailable[claimed.delivery_id] = outcome
                 return
-            self._unavailable[claimed.delivery_id] = outcome
-            if usable:  # several streams may find out, but it is one failure
-                self._turn.report(name, outcome)
-            usable = False
+            self._learn(claimed, outcome)
+            if number > 1 and _is_lost(outcome):
+                # A server that restarts cuts all streams off at once: one failure. A stream whose
+                # connections go on breaking says so itself.
+                again = time.monotonic() - self._lost_at < _ONE_FAILURE_SECONDS
+                self._lost_at = time.monotonic()
+                if again:
+                    return
+            self._turn.report(name, outcome)
 
         self._streams = [self._stream(transport) for _ in range(number)]
         fan_out([stream.talk for stream in self._streams], supply, hear)
+        served = sum(bool(stream.heard) and not stream.under_way for stream in self._streams)
         under_way = [claimed for stream in self._streams for claimed in stream.under_way]
         group.extendleft(reversed(under_way))
         self._streams = []
-        return usable
+        if not unavailable:
+            return True
+        if served:  # it is well, and wants no more connections
+            transport.take_no_more_than(served)
+            return True
+        self._unavailable.update(unavailable)
+        # Several streams may find out, but it is one failure.
+        self._turn.report(name, next(iter(unavailable.values())))
+        return False
 
     def _stream(self, transport: Transport) -> Stream:
         return Stream(
@@ -230,6 +254,9 @@ class Sending:
     def _hand_back(self) -> None:
         # The first that is under way may have left. What was composed ahead of it has not.
         for stream in self._streams:
+            for claimed, outcome in stream.heard:
+                if claimed.delivery_id in self._unrecorded:
+                    self._record(claimed, outcome)
             if stream.under_way:
                 self._unrecorded.pop(stream.under_way[0].delivery_id, None)
         for claimed in list(self._unrecorded.values()):
@@ -245,8 +272,8 @@ class Sending:
         )
         if delay is not None:
             settlement = settlement._replace(delay=delay)
-        del self._unrecorded[claimed.delivery_id]
         self._unsettled.append((claimed, settlement))
+        del self._unrecorded[claimed.delivery_id]
         email_id = claimed.email.id
         if settlement.status is Status.SENT and email_dispatched.receivers:
             composed = self._composed[email_id]
@@ -285,6 +312,10 @@ def _parcel(claimed: Claimed) -> Parcel:
 
 def _recipient_domain(claimed: Claimed) -> str:
     return _domain(claimed.recipient)
+
+
+def _is_lost(outcome: Outcome) -> bool:
+    return outcome.kind in {Kind.DEFERRED, Kind.AMBIGUOUS} and outcome.code is None
 
 
 def _domain(address: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from celery import Celery
 from flask import Flask, current_app
 
+from .burst import EXIT_SECONDS
 from .config import message_budget, message_timeout, transports
 from .db import Database, located
 from .doorbell import Doorbell
@@ -130,7 +131,9 @@ class State:
                 part.forget()
 
     def close(self) -> None:
-        """Close every connection that is open."""
+        """Close every connection that is open, once all that was committed has rung."""
+        if "doorbell" in self.__dict__:
+            self.doorbell.finish(EXIT_SECONDS)
         for name in ("database", "traffic"):
             if part := self.__dict__.pop(name, None):
                 part.close()

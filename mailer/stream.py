@@ -32,6 +32,8 @@ class Stream:
         self._mark = mark
         self._until = until
         self.under_way: deque[Claimed] = deque()
+        self.heard: list[tuple[Claimed, Outcome]] = []
+        """All that was yielded: whoever was to hear it may have been cut off."""
 
     def talk(self, supply: Supply[Composed]) -> Iterator[tuple[Claimed, Outcome]]:
         """Yield each delivery with its outcome. Ends at the first that finds the transport of no
@@ -47,7 +49,10 @@ class Stream:
                 if outcome.kind is Kind.UNAVAILABLE:
                     yield self.under_way[0], outcome
                     return
-                yield self.under_way.popleft(), outcome
+                heard = self.under_way[0], outcome
+                self.heard.append(heard)
+                self.under_way.popleft()
+                yield heard
 
     def _envelopes(self, supply: Supply[Composed]) -> Iterator[Envelope]:
         while (composed := supply()) is not None:

@@ -14,6 +14,8 @@ from .outcome import Kind, Outcome
 from .smtp import ConnectFailed, Connection, Envelope, Interrupted, Observer, Server
 
 _LOSSES_IN_A_ROW = 3
+_MOST_SECONDS = 300.0
+"""A server that wanted no more connections is asked again after so long."""
 _RECKONED_WITH = 8
 """Fewer emails say little about what one costs."""
 
@@ -54,6 +56,8 @@ class Transport:
         """How many connections at once it is worth to use: while one waits for its reply, this
         process has time for others."""
         self.is_reckoned = False
+        self._most: float = math.inf
+        self._most_until = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -104,6 +108,15 @@ class Transport:
             self.is_reckoned = True
             self.worth = 1 + int(self.fastest / max(cpu_seconds / emails, 0.0001))
             self.fastest = math.inf
+
+    @property
+    def useful(self) -> int:
+        """How many connections at once are worth it, and wanted by the server."""
+        return int(min(self.worth, self._most if monotonic() < self._most_until else math.inf))
+
+    def take_no_more_than(self, connections: int) -> None:
+        """The server, which is well, took so many connections at once and no more."""
+        self._most, self._most_until = connections, monotonic() + _MOST_SECONDS
 
     def test(self, envelope: Envelope | None = None) -> Iterator[Step]:
         """Talk to the server over a new connection and yield all that is said, less the secrets.

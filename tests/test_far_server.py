@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from flask import Flask
 
 from mailer import Filters
 from mailer.delivery import drain
+from mailer.sending import Sending
 from mailer.state import of
 from mailer.traffic import key
 from mailer.turn import OWN_CONNECTIONS
@@ -25,10 +27,12 @@ FAR = Do(call=lambda: time.sleep(0.03))
 
 
 @contextmanager
-def far(make_app: AppFactory, script: Any, options: str = "") -> Iterator[tuple[Flask, SMTPServer]]:
+def far(
+    make_app: AppFactory, script: Any, options: str = "", user: str = ""
+) -> Iterator[tuple[Flask, SMTPServer]]:
     with SMTPServer(script=script) as server:
         app = make_app(
-            MAILER_TRANSPORTS=f"far=smtp://127.0.0.1:{server.port}{options}",
+            MAILER_TRANSPORTS=f"far=smtp://{user}127.0.0.1:{server.port}{options}",
             CELERY={"broker_url": "memory://"},
         )
         yield app, server
@@ -70,17 +74,68 @@ def test_a_limit_of_connections_holds_and_they_are_given_back(make_app: AppFacto
         assert known["quota"]["holders"] == {}
 
 
-def test_connections_that_the_server_does_not_want_cost_no_email(make_app: AppFactory) -> None:
-    refusals = [GOOD, *[Do(b"421 4.7.0 too many connections\r\n", "close")] * 30]
-    with far(make_app, {"dot": [FAR] * 200, "banner": refusals}) as (app, server):
+@pytest.mark.parametrize("code", [421, 554])
+def test_a_server_that_wants_no_more_connections_is_no_outage(
+    make_app: AppFactory, code: int
+) -> None:
+    refusal = Do(b"%d 5.7.0 too many connections\r\n" % code, "close")
+    script = {"dot": [FAR] * 200, "banner": [GOOD, GOOD, *[refusal] * 30]}
+    with far(make_app, script) as (app, server):
         accept(app, 60)
         with app.app_context():
             drain(of(app), "default")
-        assert statuses(app).keys() <= {"sent", "queued"}
+        assert statuses(app) == {"sent": 60}
         assert set(recipients(server).values()) == {1}
-        assert len(server.messages) == statuses(app)["sent"] > 0
-        rows = of(app).ledger.list(Filters(statuses=["queued"]), None)
-        assert {row.attempts for row in rows} <= {0}, "an attempt was charged"
+        _, known = of(app).traffic.known()
+        assert known["far"].circuit.trips == 0
+        assert len(server.sessions) <= 2 + OWN_CONNECTIONS
+
+
+def test_a_restart_that_cuts_all_streams_off_is_one_failure(make_app: AppFactory) -> None:
+    cut = Do(b"", "close", call=lambda: time.sleep(0.03))
+    with far(make_app, {"dot": [*[FAR] * 60, *[cut] * OWN_CONNECTIONS, *[FAR] * 60]}) as (app, _):
+        accept(app, 120)
+        with app.app_context():
+            drain(of(app), "default")
+        _, known = of(app).traffic.known()
+        assert known["far"].circuit.trips == 0
+
+
+def test_a_login_refused_for_now_is_charged_to_one_email(make_app: AppFactory) -> None:
+    later = Do(b"454 4.7.0 not now\r\n")
+    with far(make_app, {"auth": [later] * 30}, user="acme:secret@") as (app, server):
+        server.features.append("AUTH PLAIN")
+        accept(app, 60)
+        state = of(app)
+        transport = state.traffic.transports["far"]
+        transport.worth, transport.is_reckoned = OWN_CONNECTIONS, True
+        with app.app_context():
+            drain(state, "default")
+        assert sum(row.attempts for row in state.ledger.list(Filters(), None)) == 1
+        assert server.messages == []
+
+
+def test_a_250_that_was_heard_counts_although_an_exit_cuts_off_who_hears_it(
+    make_app: AppFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with far(make_app, {"dot": [FAR] * 200}) as (app, server):
+        accept(app, 80, on_unknown="hold")
+        learn, learned = Sending._learn, itertools.count()
+
+        def cut_off(self: Sending, *heard: Any) -> None:
+            if next(learned) == 40:
+                raise SystemExit("the time of the task is over")
+            learn(self, *heard)
+
+        monkeypatch.setattr(Sending, "_learn", cut_off)
+        with app.app_context(), pytest.raises(SystemExit):
+            drain(of(app), "default")
+        assert statuses(app)["sent"] == len(server.messages) > 40
+        monkeypatch.undo()
+        with app.app_context():
+            drain(of(app), "default")
+        assert statuses(app) == {"sent": 80}
+        assert set(recipients(server).values()) == {1}
 
 
 @pytest.mark.parametrize("policy", ["resend", "hold"])
