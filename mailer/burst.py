@@ -30,7 +30,6 @@ class Bursts:
         """By key, the last value that came."""
         self._calling = False
         self._thread: threading.Thread | None = None
-        self.process = os.getpid()
 
     def __call__(self, key: str, value: str) -> None:
         with self._changed:
@@ -76,12 +75,11 @@ class Bursts:
 
 
 _running: weakref.WeakSet[Bursts] = weakref.WeakSet()
-os.register_at_fork(after_in_child=_running.clear)
+os.register_at_fork(after_in_child=_running.clear)  # the threads of a parent are not here
 
 
 @atexit.register
 def _finish_all() -> None:
     until = time.monotonic() + EXIT_SECONDS
     for bursts in list(_running):
-        if bursts.process == os.getpid():  # the threads of a parent are not here
-            bursts.finish(max(0, until - time.monotonic()))
+        bursts.finish(max(0, until - time.monotonic()))

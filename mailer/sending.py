@@ -9,6 +9,7 @@ import traceback
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from blinker import Signal
@@ -27,7 +28,6 @@ from .smtp import Envelope
 from .state import State
 from .stream import Stream
 from .transitions import transition
-from .transport import Transport
 from .turn import Turn
 
 SETTLE_SECONDS = 0.25
@@ -146,9 +146,9 @@ class Sending:
             # Over one connection, until it is known how far the server is.
             lot = len(group) if transport.is_reckoned else min(len(group), _FIRST_LOT)
             number = self._turn.connections(name, min(transport.useful, lot))
-            cpu = time.process_time()
+            before, cpu = len(group), time.process_time()
             usable = self._send_lot(name, group, lot, number)
-            transport.reckon(lot, time.process_time() - cpu)
+            transport.reckon(before - len(group), time.process_time() - cpu)
         if not usable:
             self._waiting.extendleft(reversed(group))
 
@@ -183,7 +183,8 @@ class Sending:
                     return
             self._turn.report(name, outcome)
 
-        self._streams = [self._stream(transport) for _ in range(number)]
+        send = partial(transport.send, may_start=self._may_start, until=self._leave_until)
+        self._streams = [Stream(send, self._mark) for _ in range(number)]
         fan_out([stream.talk for stream in self._streams], supply, hear)
         served = sum(bool(stream.heard) and not stream.under_way for stream in self._streams)
         under_way = [claimed for stream in self._streams for claimed in stream.under_way]
@@ -198,11 +199,6 @@ class Sending:
         # Several streams may find out, but it is one failure.
         self._turn.report(name, next(iter(unavailable.values())))
         return False
-
-    def _stream(self, transport: Transport) -> Stream:
-        return Stream(
-            transport, may_start=self._may_start, mark=self._mark, until=self._leave_until
-        )
 
     def _learn(self, claimed: Claimed, outcome: Outcome) -> None:
         self._record(claimed, outcome)

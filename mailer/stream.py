@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
 from .fan import Supply
 from .ledger import Claimed
 from .outcome import Kind, Outcome
 from .smtp import Envelope
-from .transport import Transport
 
 Composed = tuple[Claimed, Envelope]
 
@@ -20,17 +19,11 @@ class Stream:
     left; what was composed ahead of it has not."""
 
     def __init__(
-        self,
-        transport: Transport,
-        *,
-        may_start: Callable[[], bool],
-        mark: Callable[[Claimed], bool],
-        until: float,
+        self, send: Callable[..., Generator[Outcome, None, None]], mark: Callable[[Claimed], bool]
     ) -> None:
-        self._transport = transport
-        self._may_start = may_start
+        """``send`` is `Transport.send` with all that is the same for every stream of a batch."""
+        self._send = send
         self._mark = mark
-        self._until = until
         self.under_way: deque[Claimed] = deque()
         self.heard: list[tuple[Claimed, Outcome]] = []
         """All that was yielded: whoever was to hear it may have been cut off."""
@@ -38,12 +31,7 @@ class Stream:
     def talk(self, supply: Supply[Composed]) -> Iterator[tuple[Claimed, Outcome]]:
         """Yield each delivery with its outcome. Ends at the first that finds the transport of no
         use: that one, and what was composed ahead, stay under way."""
-        outcomes = self._transport.send(
-            self._envelopes(supply),
-            may_start=self._may_start,
-            mark=lambda: self._mark(self.under_way[0]),
-            until=self._until,
-        )
+        outcomes = self._send(self._envelopes(supply), mark=lambda: self._mark(self.under_way[0]))
         with closing(outcomes):
             for outcome in outcomes:
                 if outcome.kind is Kind.UNAVAILABLE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,45 +110,52 @@ class Held:
     acknowledged = False
 
 
-def test_a_lost_acknowledgement_makes_a_worker_connect_anew(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("mailer.celery_app.time.monotonic", lambda: clock[0])
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds, to be set."""
+    seconds = [0.0]
+    monkeypatch.setattr("mailer.celery_app.time.monotonic", lambda: seconds[0])
+    return seconds
+
+
+@pytest.fixture
+def channel() -> Iterator[Any]:
+    """A worker's channel to its broker, for one message at a time."""
     with Connection("memory://") as connection:
-        channel: Any = connection.channel()
-        channel.basic_qos(0, 1, False)
-        channel.qos.append("a message", "its tag")
-        consumer = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel))
-        recount = _Recount(consumer)
-        request = Held()
-        reserved_requests.add(request)
-        recount.look(consumer)  # a task has it that is yet to acknowledge it
-        clock[0] += 600
-        recount.look(consumer)  # and may take its time
-        reserved_requests.discard(request)
-        with pytest.raises(ConnectionError):
-            recount.look(consumer)
-        channel.qos.ack("its tag")
+        opened: Any = connection.channel()
+        opened.basic_qos(0, 1, False)
+        yield opened
+
+
+def test_a_lost_acknowledgement_makes_a_worker_connect_anew(
+    clock: list[float], channel: Any
+) -> None:
+    channel.qos.append("a message", "its tag")
+    consumer = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel))
+    recount = _Recount(consumer)
+    request = Held()
+    reserved_requests.add(request)
+    recount.look(consumer)  # a task has it that is yet to acknowledge it
+    clock[0] += 600
+    recount.look(consumer)  # and may take its time
+    reserved_requests.discard(request)
+    with pytest.raises(ConnectionError):
         recount.look(consumer)
+    channel.qos.ack("its tag")
+    recount.look(consumer)
 
 
 def test_a_ring_for_later_that_a_worker_holds_is_no_lost_acknowledgement(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: list[float], channel: Any
 ) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("mailer.celery_app.time.monotonic", lambda: clock[0])
-    with Connection("memory://") as connection:
-        channel: Any = connection.channel()
-        channel.basic_qos(0, 1, False)
-        recount = _Recount(SimpleNamespace())
-        consumer = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel))
-        for number in range(20):
-            channel.qos.append("a message", f"tag {number}")
-            recount.look(consumer)
-            clock[0] += LOOK_AGAIN_SECONDS
-            recount.look(consumer)
-            channel.qos.ack(f"tag {number}")
+    recount = _Recount(SimpleNamespace())
+    consumer = SimpleNamespace(task_consumer=SimpleNamespace(channel=channel))
+    for number in range(20):
+        channel.qos.append("a message", f"tag {number}")
+        recount.look(consumer)
+        clock[0] += LOOK_AGAIN_SECONDS
+        recount.look(consumer)
+        channel.qos.ack(f"tag {number}")
 
 
 def test_a_worker_with_a_fast_clock_takes_sweeps_for_fresh() -> None:

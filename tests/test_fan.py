@@ -15,6 +15,17 @@ def numbers(count: int) -> Callable[[], int | None]:
     return lambda: next(left, None)
 
 
+def noted(given: list[int]) -> Callable[[], int]:
+    """Return a supply of a thousand numbers that notes which it gave."""
+    left = iter(range(1000))
+
+    def supply() -> int:
+        given.append(next(left))
+        return given[-1]
+
+    return supply
+
+
 def talk(supply: Supply[int]) -> Iterator[tuple[int, str]]:
     """Answer each number with the name of the thread."""
     while (number := supply()) is not None:
@@ -68,11 +79,7 @@ def test_what_the_supply_raises_is_raised_and_what_was_said_by_then_is_heard(num
 def test_what_a_conversation_raises_ends_the_others_and_nothing_is_unheard() -> None:
     given: list[int] = []
     heard: list[int] = []
-    left = iter(range(1000))
-
-    def supply() -> int | None:
-        given.append(next(left))
-        return given[-1]
+    supply = noted(given)
 
     def breaks(supply: Supply[int]) -> Iterator[tuple[int, str]]:
         if supply() is not None:
@@ -88,11 +95,7 @@ def test_what_a_conversation_raises_ends_the_others_and_nothing_is_unheard() -> 
 def test_what_hearing_raises_stops_the_supply_and_the_rest_is_heard() -> None:
     given: list[int] = []
     heard: list[int] = []
-    left = iter(range(1000))
-
-    def supply() -> int | None:
-        given.append(next(left))
-        return given[-1]
+    supply = noted(given)
 
     def hear(one: tuple[int, str]) -> None:
         heard.append(one[0])
