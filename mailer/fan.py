@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Heard = TypeVar("Heard")
 
-Supply = Callable[[], Item | None]
-"""Returns what a conversation is to deal with next; None: there is no more."""
+Supply = Callable[[], Sequence[Item]]
+"""Returns what a conversation is to deal with next; nothing: there is no more."""
 Talk = Callable[[Supply[Item]], Iterator[Heard]]
 """A conversation: yields what it hears, and asks for the next when it has time for it."""
 
@@ -51,7 +51,7 @@ class _Fan(Generic[Item, Heard]):
         self._supply = supply
         self._hear = hear
         self._events: SimpleQueue[tuple[int, Any]] = SimpleQueue()
-        self._answers: list[SimpleQueue[Item | None]] = [SimpleQueue() for _ in talks]
+        self._answers: list[SimpleQueue[Sequence[Item]]] = [SimpleQueue() for _ in talks]
         self._threads: list[threading.Thread] = []
         self._over = threading.Event()
 
@@ -66,7 +66,7 @@ class _Fan(Generic[Item, Heard]):
         # nobody waits for one.
         self._over.set()
         for answers in self._answers:
-            answers.put(None)
+            answers.put(())
         while self._is_talking():
             try:
                 self._hear_out()
@@ -112,9 +112,9 @@ class _Fan(Generic[Item, Heard]):
             self._hear(event)
 
     def _converse(self, number: int) -> None:
-        def supply() -> Item | None:
+        def supply() -> Sequence[Item]:
             if self._over.is_set():
-                return None
+                return ()
             self._events.put((number, _ASKS))
             return self._answers[number].get()
 

@@ -28,6 +28,7 @@ from .smtp import Envelope
 from .state import State
 from .stream import Stream
 from .transitions import transition
+from .transport import GROUP_BYTES
 from .turn import Turn
 
 SETTLE_SECONDS = 0.25
@@ -160,8 +161,10 @@ class Sending:
         unavailable: dict[int, Outcome] = {}
         login_refused = False
 
-        def supply() -> tuple[Claimed, Envelope] | None:
-            return self._next(group, rest)
+        few = min(transport.group, math.ceil(lot / number))
+
+        def supply() -> list[tuple[Claimed, Envelope]]:
+            return self._next_few(group, rest, few)
 
         def hear(heard: tuple[Claimed, Outcome]) -> None:
             nonlocal login_refused
@@ -174,9 +177,10 @@ class Sending:
                 unavailable[claimed.delivery_id] = outcome
                 return
             self._learn(claimed, outcome)
-            if number > 1 and _is_lost(outcome):
-                # A server that restarts cuts all streams off at once: one failure. A stream whose
-                # connections go on breaking says so itself.
+            if (number > 1 or few > 1) and _is_lost(outcome):
+                # A connection that breaks takes its group with it, and a server that restarts all
+                # of its connections: one failure. A stream whose connections go on breaking says
+                # so itself.
                 again = time.monotonic() - self._lost_at < _ONE_FAILURE_SECONDS
                 self._lost_at = time.monotonic()
                 if again:
@@ -237,9 +241,27 @@ class Sending:
                 self._record(claimed, composed)
                 continue
             smtputf8 = composed.smtputf8 or not claimed.recipient.isascii()
-            envelope = Envelope(composed.sender, claimed.recipient, composed.message, smtputf8)
+            # What has failed before does no harm to others, and what must not arrive twice is not
+            # left in doubt with them.
+            alone = claimed.attempt > 1 or claimed.email.on_unknown == "hold"
+            envelope = Envelope(
+                composed.sender, claimed.recipient, composed.message, smtputf8, alone
+            )
             return claimed, envelope
         return None
+
+    def _next_few(
+        self, group: deque[Claimed], rest: int, most: int
+    ) -> list[tuple[Claimed, Envelope]]:
+        """Compose some, until so many are left."""
+        few: list[tuple[Claimed, Envelope]] = []
+        size = 0
+        while len(few) < most and size < GROUP_BYTES:
+            if (composed := self._next(group, rest)) is None:
+                break
+            few.append(composed)
+            size += len(composed[1].message)
+        return few
 
     def _compose(self, claimed: Claimed) -> Composed | Outcome:
         email_id = claimed.email.id
@@ -248,13 +270,12 @@ class Sending:
         return self._composed[email_id]
 
     def _hand_back(self) -> None:
-        # The first that is under way may have left. What was composed ahead of it has not.
         for stream in self._streams:
             for claimed, outcome in stream.heard:
                 if claimed.delivery_id in self._unrecorded:
                     self._record(claimed, outcome)
-            if stream.under_way:
-                self._unrecorded.pop(stream.under_way[0].delivery_id, None)
+            for claimed in list(stream.under_way)[: stream.left]:
+                self._unrecorded.pop(claimed.delivery_id, None)
         for claimed in list(self._unrecorded.values()):
             self._record(claimed, Outcome(Kind.NOT_STARTED))
 

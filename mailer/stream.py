@@ -15,8 +15,7 @@ Composed = tuple[Claimed, Envelope]
 
 
 class Stream:
-    """Sends what it is supplied with over one connection. Of what is under way the first may have
-    left; what was composed ahead of it has not."""
+    """Sends what it is supplied with over one connection."""
 
     def __init__(
         self, send: Callable[..., Generator[Outcome, None, None]], mark: Callable[[Claimed], bool]
@@ -25,13 +24,15 @@ class Stream:
         self._send = send
         self._mark = mark
         self.under_way: deque[Claimed] = deque()
+        self.left = 0
+        """So many of the first that are under way may have left; the others have not."""
         self.heard: list[tuple[Claimed, Outcome]] = []
         """All that was yielded: whoever was to hear it may have been cut off."""
 
     def talk(self, supply: Supply[Composed]) -> Iterator[tuple[Claimed, Outcome]]:
         """Yield each delivery with its outcome. Ends at the first that finds the transport of no
         use: that one, and what was composed ahead, stay under way."""
-        outcomes = self._send(self._envelopes(supply), mark=lambda: self._mark(self.under_way[0]))
+        outcomes = self._send(self._envelopes(supply), mark=self._may_leave)
         with closing(outcomes):
             for outcome in outcomes:
                 if outcome.kind is Kind.UNAVAILABLE:
@@ -40,10 +41,15 @@ class Stream:
                 heard = self.under_way[0], outcome
                 self.heard.append(heard)
                 self.under_way.popleft()
+                self.left = max(0, self.left - 1)
                 yield heard
 
+    def _may_leave(self, position: int) -> bool:
+        self.left = position + 1
+        return self._mark(self.under_way[position])
+
     def _envelopes(self, supply: Supply[Composed]) -> Iterator[Envelope]:
-        while (composed := supply()) is not None:
-            claimed, envelope = composed
-            self.under_way.append(claimed)
-            yield envelope
+        while some := supply():
+            self.under_way.extend(claimed for claimed, _ in some)
+            for _, envelope in some:
+                yield envelope

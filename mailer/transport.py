@@ -6,7 +6,8 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
@@ -18,6 +19,13 @@ _MOST_SECONDS = 300.0
 """A server that wanted no more connections is asked again after so long."""
 _RECKONED_WITH = 8
 """Fewer emails say little about what one costs."""
+_GROUP = 10
+"""Messages that travel at once: a connection that breaks leaves as many in doubt, and each may
+arrive twice. With 20 a drain is 2 % faster."""
+GROUP_BYTES = 100_000
+"""No message joins a group of this size."""
+_GROUP_SECONDS = 1.0
+"""A slow server gets so many at once as it takes within so long."""
 
 
 class Step(NamedTuple):
@@ -30,7 +38,7 @@ class Step(NamedTuple):
     """With the result: what became of the message, or why there is no connection."""
 
 
-def _always() -> bool:
+def _always(_: int = 0) -> bool:
     return True
 
 
@@ -56,6 +64,9 @@ class Transport:
         """How many connections at once it is worth to use: while one waits for its reply, this
         process has time for others."""
         self.is_reckoned = False
+        self._pace = 1
+        """How many messages the server takes in the time that a group may take."""
+        self._takes_groups = False
         self._most: float = math.inf
         self._most_until = 0.0
         self._begin()
@@ -74,14 +85,15 @@ class Transport:
         envelopes: Iterable[Envelope],
         *,
         may_start: Callable[[], bool] = _always,
-        mark: Callable[[], bool] = _always,
+        mark: Callable[[int], bool] = _always,
         until: float = math.inf,
     ) -> Generator[Outcome, None, None]:
         """Yield exactly one outcome for each envelope, in order.
 
-        Envelopes are taken one ahead of the outcomes. ``may_start`` is asked before anything is
-        done for one; once it says False, that envelope and all that follow are NOT_STARTED.
-        ``mark`` is asked once for each message, when nothing but the message is left to send: the
+        Envelopes are taken one ahead of the outcomes, or as a `group` at once. ``may_start`` is
+        asked before anything is done for one; once it says False, that envelope and all that follow
+        are NOT_STARTED. ``mark`` is asked once for each message, by its position among those whose
+        outcome is still to come, when nothing but the message is left to send (or the group): the
         last moment to note that it may be out. False likewise stops it. Until then no server is
         waited for any longer than ``until``, of the monotonic clock.
         Once no connection can be had, all that follow are UNAVAILABLE; once the login is refused
@@ -93,11 +105,37 @@ class Transport:
             source = iter(envelopes)
             envelope = next(source, None)
             while envelope is not None:
-                following = next(source, None)
-                yield run.deliver(envelope, following)
-                envelope = following
+                if self._travels_alone(envelope):
+                    following = next(source, None)
+                    joins = following is not None and self._travels_alone(following)
+                    yield run.deliver(envelope, following if joins else None)
+                else:
+                    group, following = self._gather(envelope, source)
+                    yield from run.deliver_group(group)
+                envelope = following or next(source, None)
         finally:
             run.end()
+
+    @property
+    def group(self) -> int:
+        """How many messages may travel at once."""
+        return self._pace if self._takes_groups else 1
+
+    def _travels_alone(self, envelope: Envelope) -> bool:
+        return envelope.alone or self.group == 1
+
+    def _gather(
+        self, first: Envelope, source: Iterator[Envelope]
+    ) -> tuple[list[Envelope], Envelope | None]:
+        """Return a group, and the one after it if that was taken from ``source`` already."""
+        group, size = [first], len(first.message)
+        while len(group) < self.group and size < GROUP_BYTES:
+            following = next(source, None)
+            if following is None or following.alone:
+                return group, following
+            group.append(following)
+            size += len(following.message)
+        return group, None
 
     def reckon(self, emails: int, cpu_seconds: float) -> None:
         """Say how many emails were just sent, and what they cost this process in all; see `worth`.
@@ -107,7 +145,12 @@ class Transport:
         if emails >= _RECKONED_WITH and self.fastest < math.inf:
             self.is_reckoned = True
             self.worth = 1 + int(self.fastest / max(cpu_seconds / emails, 0.0001))
+            self._pace = max(1, min(_GROUP, int(_GROUP_SECONDS / max(self.fastest, 0.0001))))
             self.fastest = math.inf
+
+    def took(self, seconds: float, messages: int) -> None:
+        """Say how long so many messages took."""
+        self.fastest = min(self.fastest, seconds / messages)
 
     @property
     def useful(self) -> int:
@@ -165,6 +208,7 @@ class Transport:
         connection = Connection(
             self.server, transport=self.name, observe=self._observe, until=until
         )
+        self._takes_groups = connection.takes_groups
         with self._lock:
             self._opened.add(connection)
         return connection
@@ -209,7 +253,7 @@ class _Run:
         self,
         transport: Transport,
         may_start: Callable[[], bool],
-        mark: Callable[[], bool],
+        mark: Callable[[int], bool],
         until: float,
     ) -> None:
         self._transport = transport
@@ -222,24 +266,68 @@ class _Run:
         """The outcome of all that follow, once the run has stopped."""
 
     def deliver(self, envelope: Envelope, following: Envelope | None) -> Outcome:
-        if self._verdict is not None:
-            return self._verdict
-        if not self._may_start():
-            self._verdict = Outcome(Kind.NOT_STARTED)
-            return self._verdict
+        if (verdict := self._stopped()) is not None:
+            return verdict
         try:
             outcome = self._attempt(envelope, following)
         except ConnectFailed as failed:
-            self._verdict = failed.outcome
-            if failed.outcome.kind is not Kind.UNAVAILABLE:
-                # It was about this moment: nothing is known about the emails that follow.
-                self._verdict = Outcome(Kind.NOT_STARTED)
-            return failed.outcome
+            return self._unconnected(failed)
         if outcome.kind is Kind.NOT_STARTED:
             self._verdict = outcome
         else:
             self._count_losses(outcome)
         return outcome
+
+    def deliver_group(self, group: Sequence[Envelope]) -> Iterator[Outcome]:
+        """Deliver several at once; what a connection that ended has not taken goes over another."""
+        waiting = deque(group)
+        while waiting:
+            if (verdict := self._stopped()) is not None:
+                waiting.popleft()
+                yield verdict
+                continue
+            try:
+                connection = self._ready()
+            except ConnectFailed as failed:
+                waiting.popleft()
+                yield self._unconnected(failed)
+                continue
+            if not connection.takes_groups:  # it did when the group was gathered
+                yield self.deliver(waiting.popleft(), None)
+                continue
+            outcome = None
+            for outcome in self._attempt_group(connection, list(waiting)):
+                waiting.popleft()
+                yield outcome
+            if outcome is not None and outcome.kind is not Kind.NOT_STARTED:
+                self._count_losses(outcome)
+
+    def _attempt_group(self, connection: Connection, group: list[Envelope]) -> Iterator[Outcome]:
+        """Yield the outcomes of as many as the connection takes; of the first, if it is new."""
+        new, began, heard = connection.delivered == 0, monotonic(), 0
+        group = group[: max(1, self._transport.max_messages - connection.delivered)]
+        try:
+            for outcome in connection.deliver_group(group, mark=self._mark, until=self._until):
+                heard += 1
+                if outcome.kind is Kind.NOT_STARTED:
+                    self._verdict = outcome
+                yield outcome
+            self._transport.took(monotonic() - began, len(group))
+        except Interrupted as interrupted:
+            if not heard and (new or monotonic() >= self._until):
+                yield interrupted.outcome
+
+    def _stopped(self) -> Outcome | None:
+        if self._verdict is None and not self._may_start():
+            self._verdict = Outcome(Kind.NOT_STARTED)
+        return self._verdict
+
+    def _unconnected(self, failed: ConnectFailed) -> Outcome:
+        self._verdict = failed.outcome
+        if failed.outcome.kind is not Kind.UNAVAILABLE:
+            # It was about this moment: nothing is known about the emails that follow.
+            self._verdict = Outcome(Kind.NOT_STARTED)
+        return failed.outcome
 
     def end(self) -> None:
         if self._connection is not None:
@@ -257,7 +345,7 @@ class _Run:
                 outcome = connection.deliver(
                     envelope, following=following, mark=self._mark, until=self._until
                 )
-                self._transport.fastest = min(self._transport.fastest, monotonic() - began)
+                self._transport.took(monotonic() - began, 1)
                 return outcome
             except Interrupted as interrupted:
                 # Nothing of the message has left. A connection that did serve before tells
@@ -277,7 +365,8 @@ class _Run:
 
     def _count_losses(self, outcome: Outcome) -> None:
         """Stop after a few broken connections in a row: the server is not well."""
-        if self._connection is not None and self._connection.alive:
+        alive = self._connection is not None and self._connection.alive
+        if alive or outcome.kind is Kind.SENT:  # a server may say goodbye after so many messages
             self._losses = 0
             return
         self._losses += 1

@@ -7,8 +7,8 @@ It answers each command like a good server until a script for that stage says ot
     assert server.messages == []
 
 A stage is ``banner``, ``tls``, ``ehlo``, ``starttls``, ``auth`` (each line of it), ``mail``,
-``rcpt``, ``data``, ``dot``, ``rset``, ``noop`` or ``quit``, or ``body``: the first bytes of a
-message. Each item of its list is used once, by whichever connection comes first; ``GOOD`` skips
+``rcpt``, ``data``, ``dot`` (of BDAT: the reply to the message), ``rset``, ``noop`` or ``quit``, or
+``body``: the first bytes of a message. Each item of its list is used once, by whichever connection comes first; ``GOOD`` skips
 one. When the list is used up the server is good again.
 """
 
@@ -360,6 +360,8 @@ class _Conversation:
             good = b"354 go on\r\n" if self.recipients else b"554 5.5.1 no valid recipients\r\n"
             if self.answer("data", good).startswith(b"354"):
                 self.receive()
+        elif verb == "BDAT":
+            self.receive_chunk(int(line.split()[1]))
         elif verb == "RSET":
             self.reset()
             self.answer("rset", b"250 2.0.0 ok\r\n")
@@ -408,6 +410,20 @@ class _Conversation:
         self.inbox[:0] = b"\r\n"
         stuffed = self.read_until(b"\r\n.\r\n") + b"\r\n"
         self.body = stuffed.replace(b"\r\n..", b"\r\n.")[2:]
+        self.end_message()
+
+    def receive_chunk(self, size: int) -> None:
+        """Take a message that is one chunk, the last (RFC 3030)."""
+        if not self.inbox:
+            self.inbox += self.read_some()
+        self.answer("body", b"")
+        while len(self.inbox) < size:
+            self.inbox += self.read_some()
+        self.body = bytes(self.inbox[:size])
+        del self.inbox[:size]
+        self.end_message()
+
+    def end_message(self) -> None:
         good = b"250 2.0.0 queued\r\n" if self.recipients else b"554 5.5.1 no recipients\r\n"
         self.answer("dot", good)
         if self.accepted:

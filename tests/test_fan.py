@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import islice
 
 import pytest
 
 from mailer.fan import Supply, fan_out
 
 
-def numbers(count: int) -> Callable[[], int | None]:
+def numbers(count: int) -> Supply[int]:
+    """Return a supply of so many, three at a time."""
     left = iter(range(count))
-    return lambda: next(left, None)
+    return lambda: [*islice(left, 3)]
 
 
-def noted(given: list[int]) -> Callable[[], int]:
+def noted(given: list[int]) -> Supply[int]:
     """Return a supply of a thousand numbers that notes which it gave."""
     left = iter(range(1000))
 
-    def supply() -> int:
+    def supply() -> list[int]:
         given.append(next(left))
-        return given[-1]
+        return given[-1:]
 
     return supply
 
 
 def talk(supply: Supply[int]) -> Iterator[tuple[int, str]]:
     """Answer each number with the name of the thread."""
-    while (number := supply()) is not None:
-        yield number, threading.current_thread().name
+    while numbers := supply():
+        for number in numbers:
+            yield number, threading.current_thread().name
 
 
 @pytest.mark.parametrize("number", [1, 4])
@@ -49,9 +52,9 @@ def test_conversations_have_their_threads_and_the_caller_keeps_its_own() -> None
 
     left = iter(range(100))
 
-    def supply() -> int | None:
+    def supply() -> list[int]:
         assert threading.current_thread() is here
-        return next(left, None)
+        return [*islice(left, 3)]
 
     def hear(one: tuple[int, str]) -> None:
         assert threading.current_thread() is here
@@ -66,10 +69,10 @@ def test_what_the_supply_raises_is_raised_and_what_was_said_by_then_is_heard(num
     left = iter(range(100))
     heard: list[int] = []
 
-    def supply() -> int:
+    def supply() -> list[int]:
         if len(heard) >= 5:
             raise RuntimeError("no more")
-        return next(left)
+        return [next(left)]
 
     with pytest.raises(RuntimeError, match="no more"):
         fan_out([talk] * number, supply, lambda one: heard.append(one[0]))
@@ -82,7 +85,7 @@ def test_what_a_conversation_raises_ends_the_others_and_nothing_is_unheard() -> 
     supply = noted(given)
 
     def breaks(supply: Supply[int]) -> Iterator[tuple[int, str]]:
-        if supply() is not None:
+        if supply():
             raise RuntimeError("a bug")
         yield 0, ""
 

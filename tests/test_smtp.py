@@ -769,7 +769,7 @@ def test_a_message_that_may_not_start_is_never_finished(*, pipelining: bool) -> 
     with SMTPServer(features=["PIPELINING"] if pipelining else []) as smtp:
         with connected(smtp) as connection:
             assert connection.deliver(ANN, following=BOB).kind is Kind.SENT
-            outcome = connection.deliver(BOB, following=ANN, mark=lambda: False)
+            outcome = connection.deliver(BOB, following=ANN, mark=lambda _: False)
             assert outcome.kind is Kind.NOT_STARTED
             assert not connection.alive
         assert smtp.sessions[0].ended.wait(5)
@@ -780,7 +780,7 @@ def test_a_message_that_may_not_start_is_never_finished(*, pipelining: bool) -> 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_error_on_the_way_leaves_no_connection_to_reuse(error: type[BaseException]) -> None:
-    def mark() -> bool:
+    def mark(position: int) -> bool:
         raise error
 
     with SMTPServer() as smtp, connected(smtp) as connection:

@@ -349,7 +349,7 @@ def test_nothing_is_said_for_what_may_not_start() -> None:
 def test_a_mark_is_asked_for_when_only_the_message_is_left_to_send() -> None:
     lines: list[list[str]] = []
 
-    def mark() -> bool:
+    def mark(position: int) -> bool:
         lines.append([line.split()[0] for line in smtp.lines])
         return True
 

@@ -5,7 +5,8 @@ deadline for a server that drips, logs in with ASCII only and repeats a wrong pa
 mechanism on offer. Every reply, and every failure of the network, becomes an `Outcome` here.
 """
 
-from .connection import ConnectFailed, Connection, Envelope, Interrupted
+from .connection import ConnectFailed, Connection, Interrupted
+from .envelope import Envelope
 from .server import Server
 from .wire import Observer
 

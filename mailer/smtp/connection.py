@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import monotonic
 
 from ..errors import MailerError
 from ..outcome import Kind, Outcome
+from .envelope import Envelope
+from .group import Group
 from .opening import open_wire
 from .reply import Reply
 from .server import Server
@@ -18,25 +19,9 @@ _QUIT_SECONDS = 1.0
 _STAGES: tuple[str, ...] = ("mail", "rcpt", "data")
 _ALL_SAID = tuple((stage, b"") for stage in _STAGES)
 _GOOD = {"rset": 2, "mail": 2, "rcpt": 2, "data": 3}
-# A sender, perhaps empty, and a recipient: what may stand between < and > of a command without
-# ending it or starting another.
-_ADDRESS = "[^\x00-\x20<>\x7f-\xa0\u2028\u2029\ud800-\udfff]"
-_PATHS = re.compile(f"{_ADDRESS}*\n{_ADDRESS}+")
-
-
-class Envelope(NamedTuple):
-    """One message for one recipient."""
-
-    sender: str
-    """Reverse path, without ``<>``; empty for none."""
-    recipient: str
-    message: bytes
-    """As `mailer.gate` passed it: every line ends in CRLF, no bare CR or LF."""
-    smtputf8: bool = False
-    """The headers need SMTPUTF8 (RFC 6531). Addresses that need it are noticed without this."""
-
-    def __repr__(self) -> str:
-        return f"<Envelope of {len(self.message)} bytes>"  # a link in it may be a secret
+_SURE_SECONDS = 1.0
+"""A connection that was silent for longer is asked for a word before a group is entrusted to it:
+one that is dead without our knowing would leave all of the group in doubt."""
 
 
 class Interrupted(MailerError):
@@ -54,7 +39,7 @@ class ConnectFailed(Interrupted):
     """No usable connection could be made; ``outcome`` says at which stage, and why."""
 
 
-def _always() -> bool:
+def _always(_: int = 0) -> bool:
     return True
 
 
@@ -88,8 +73,8 @@ class Connection:
         self._writing_timeout = 3 * server.timeout
         self._final_timeout = server.final_timeout
         self._pipelining = "PIPELINING" in self._features
-        size = self._features.get("SIZE", "")
-        self._largest = int(size) if size.isdecimal() else 0
+        self.takes_groups = self._pipelining and "CHUNKING" in self._features
+        self._heard_at = monotonic()
         self._announced: Envelope | None = None
         self._reset_due = False
 
@@ -102,22 +87,20 @@ class Connection:
         envelope: Envelope,
         *,
         following: Envelope | None = None,
-        mark: Callable[[], bool] = _always,
+        mark: Callable[[int], bool] = _always,
         until: float = math.inf,
     ) -> Outcome:
         """Send one message and return what became of it; see `alive` afterwards.
 
         The commands for ``following`` travel with the message if the server knows PIPELINING:
-        it must then be the next envelope here. ``mark`` is asked when nothing but the message is
-        left to send; False ends the connection. Until then nothing is waited for any longer than
-        ``until``, of the monotonic clock. Raises `Interrupted`.
+        it must then be the next envelope here. ``mark`` is asked (about position 0) when nothing
+        but the message is left to send; False ends the connection. Until then nothing is waited for
+        any longer than ``until``, of the monotonic clock. Raises `Interrupted`.
         """
         self.delivered += 1
         try:
-            if self._announced is not envelope:
-                unfit = self._unfit(envelope)
-                if unfit is not None:
-                    return unfit
+            if self._announced is not envelope and (words := envelope.unfit(self._features)):
+                return self._outcome(Kind.REFUSED, "mail", words=words)
             try:
                 self._wire.until = until
                 refusal = self._announce(envelope)
@@ -129,14 +112,80 @@ class Connection:
                 raise Interrupted(self._broken_off(Kind.DEFERRED, broken)) from broken
             if refusal is not None:
                 return refusal
-            if mark():
-                return self._hand_over(envelope.message, following)
+            if mark(0):
+                outcome = self._hand_over(envelope.message, following)
+                self._heard_at = monotonic()
+                return outcome
             self.abandon()
             return self._outcome(Kind.NOT_STARTED, "data")
         except BaseException:
             # Also a time limit that strikes anywhere: a half-said conversation is never reused.
             self.abandon()
             raise
+
+    def deliver_group(
+        self,
+        group: Sequence[Envelope],
+        *,
+        mark: Callable[[int], bool] = _always,
+        until: float = math.inf,
+    ) -> Iterator[Outcome]:
+        """Send several messages at once and yield what became of each, in order.
+
+        Only where `takes_groups` says so. ``mark`` is asked for each, by its position, before any
+        leaves; with the first False the group ends, and with it the outcomes. Until they leave
+        nothing is waited for any longer than ``until``. Raises `Interrupted` when nothing of the
+        next message, and of those after it, can have been accepted.
+        """
+        self.delivered += len(group)
+        try:
+            try:
+                yield from self._deliver_group(group, mark, until)
+            except Broken as broken:
+                raise Interrupted(self._broken_off(Kind.DEFERRED, broken)) from broken
+        except BaseException:
+            self.abandon()
+            raise
+        self._heard_at = monotonic()
+
+    def _deliver_group(
+        self, group: Sequence[Envelope], mark: Callable[[int], bool], until: float
+    ) -> Iterator[Outcome]:
+        self._wire.until = until
+        self._make_sure()
+        self._wire.until = math.inf  # messages that leave have all their time
+        travelling = Group()
+        outcomes: list[Outcome | None] = []
+        for position, envelope in enumerate(group):
+            if words := envelope.unfit(self._features):
+                outcomes.append(self._outcome(Kind.REFUSED, "mail", words=words))
+            elif mark(position):
+                outcomes.append(None)
+                travelling.add(envelope.commands(self._features), envelope.message)
+            else:
+                outcomes.append(self._outcome(Kind.NOT_STARTED, "data"))
+                break
+        verdicts = travelling.exchange(
+            self._wire,
+            writing=self._writing_timeout,
+            command=self._timeout,
+            final=self._final_timeout,
+        )
+        for known in outcomes:
+            outcome = known or self._outcome(*next(verdicts))
+            # Nobody knows what a server makes of a transaction that it refused in part.
+            self._reset_due = outcome.kind is not Kind.SENT
+            yield outcome
+        next(verdicts, None)  # raises if that was the end of the conversation
+
+    def _make_sure(self) -> None:
+        """Raise `Broken` if the server is out of step, or gone."""
+        if not self._wire.silent():
+            raise Broken("mail", "the server hung up, or spoke out of turn")
+        if monotonic() - self._heard_at > _SURE_SECONDS:
+            reply = self._wire.ask("noop", "NOOP", self._timeout)
+            if reply.code // 100 != 2:
+                raise Broken("noop", "", reply)
 
     def usable(self) -> bool:
         """Say whether a connection that was left idle is still good, without speaking."""
@@ -157,28 +206,8 @@ class Connection:
         self._announced = None
         self._wire.close()
 
-    def _unfit(self, envelope: Envelope) -> Outcome | None:
-        """Return a refusal if this server cannot take the message, before a word is said."""
-        words = ""
-        if _PATHS.fullmatch(f"{envelope.sender}\n{envelope.recipient}") is None:
-            words = "an address that cannot stand in an SMTP command"
-        elif self._largest and len(envelope.message) > self._largest:
-            words = f"{len(envelope.message)} bytes; the server takes at most {self._largest}"
-        elif "SMTPUTF8" not in self._features and _needs_smtputf8(envelope):
-            words = "the message needs SMTPUTF8, which the server does not offer"
-        return self._outcome(Kind.REFUSED, "mail", words=words) if words else None
-
     def _commands(self, envelope: Envelope) -> bytes:
-        options = ""
-        if "SIZE" in self._features:
-            options = f" SIZE={len(envelope.message)}"
-        if not envelope.message.isascii() and "8BITMIME" in self._features:
-            options += " BODY=8BITMIME"
-        if _needs_smtputf8(envelope):
-            options += " SMTPUTF8"
-        return (
-            f"MAIL FROM:<{envelope.sender}>{options}\r\nRCPT TO:<{envelope.recipient}>\r\nDATA\r\n"
-        ).encode()
+        return f"{envelope.commands(self._features)}DATA\r\n".encode()
 
     def _announce(self, envelope: Envelope) -> Outcome | None:
         """Say MAIL, RCPT and DATA. Return the first refusal; None: the message is awaited."""
@@ -245,7 +274,7 @@ class Connection:
         end = b".\r\n" if body.endswith(b"\r\n") else b"\r\n.\r\n"
         dot_at = len(body) + len(end) - 3
         commands = b""
-        if following is not None and self._pipelining and self._unfit(following) is None:
+        if following is not None and self._pipelining and not following.unfit(self._features):
             commands = self._commands(following)
             self._announced = following
 
@@ -295,7 +324,3 @@ def _unopened(broken: Broken) -> Kind:
     reply = broken.reply
     is_temporary = reply is not None and 400 <= reply.code < 500 and reply.code != 421
     return Kind.DEFERRED if broken.stage == "auth" and is_temporary else Kind.UNAVAILABLE
-
-
-def _needs_smtputf8(envelope: Envelope) -> bool:
-    return envelope.smtputf8 or not (envelope.sender + envelope.recipient).isascii()

@@ -155,6 +155,11 @@ class Wire:
         except OSError as error:
             raise Broken(stage, reason(error)) from error
 
+    @property
+    def unread(self) -> bytes:
+        """What has arrived and was not asked for yet."""
+        return self._inbox[self._read_to :]
+
     def silent(self) -> bool:
         """Say whether the server has neither hung up nor said anything that was not read yet."""
         if self._read_to < len(self._inbox):
