@@ -8,8 +8,8 @@ It answers each command like a good server until a script for that stage says ot
 
 A stage is ``banner``, ``tls``, ``ehlo``, ``starttls``, ``auth`` (each line of it), ``mail``,
 ``rcpt``, ``data``, ``dot`` (of BDAT: the reply to the message), ``rset``, ``noop`` or ``quit``, or
-``body``: the first bytes of a message. Each item of its list is used once, by whichever connection comes first; ``GOOD`` skips
-one. When the list is used up the server is good again.
+``body``: the first bytes of a message. Each item of its list is used once, by whichever connection
+comes first; ``GOOD`` skips one. When the list is used up the server is good again.
 """
 
 from __future__ import annotations
