@@ -17,7 +17,6 @@ from .errors import InvalidEmail, NotFound, Problem
 from .ledger import Draft, Filters, Recorded
 from .ledger.operations import Changed
 from .models import Email
-from .sending import tell
 from .state import State, current
 
 AnySession = Session | scoped_session[Any]
@@ -206,7 +205,7 @@ def _after_commit(state: State, recorded: list[Recorded]) -> None:
     _ring(state, {one.email.lane: one.email.id for one in reversed(new) if one.due})
     if signals.email_queued.receivers:
         for one in new:
-            tell(signals.email_queued, state, email=one.email)
+            signals.tell(signals.email_queued, state.app, email=one.email)
 
 
 def _ring(state: State, email_ids: dict[str, str]) -> None:

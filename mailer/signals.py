@@ -6,7 +6,14 @@ by name and ``**_`` for those that may be added later.
 
 from __future__ import annotations
 
-from blinker import Namespace
+import logging
+import traceback
+from typing import Any
+
+from blinker import Namespace, Signal
+from flask import Flask
+
+log = logging.getLogger(__name__)
 
 _signals = Namespace()
 
@@ -56,3 +63,13 @@ email_sent = _signals.signal("email_sent", doc="A server took a delivery.")
 email_deferred = _signals.signal("email_deferred", doc="A delivery will be tried again.")
 
 email_failed = _signals.signal("email_failed", doc="A delivery was given up.")
+
+
+def tell(signal: Signal, app: Flask, **arguments: Any) -> None:
+    """Send a signal: what its receivers do or raise changes nothing about what happened."""
+    try:
+        signal.send(app, **arguments)
+    except Exception as error:  # noqa: BLE001
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        name = getattr(signal, "name", "email_dispatched")
+        log.warning("a receiver of %s raised %s\n%s", name, type(error).__name__, frames)

@@ -268,7 +268,7 @@ def test_a_ledger_that_fails_before_a_message_leaves_leaves_nothing_to_its_lease
     def away(*_: Any) -> bool:
         raise LedgerUnavailable("locked")
 
-    monkeypatch.setattr("mailer.sending.SETTLE_SECONDS", 0)
+    monkeypatch.setattr("mailer.settling.SETTLE_SECONDS", 0)
     with monkeypatch.context() as patch, contextlib.suppress(LedgerUnavailable):
         patch.setattr(state.ledger, verb, away)
         drain(state, "default")
@@ -331,7 +331,7 @@ def test_a_slow_batch_ends_once_a_more_urgent_lane_has_mail(
         for _ in range(20):
             send(lane="bulk")
         send(lane="critical")
-    monkeypatch.setattr("mailer.sending.SETTLE_SECONDS", -1)  # look after every email
+    monkeypatch.setattr("mailer.settling.SETTLE_SECONDS", -1)  # look after every email
     drain(of(app), "bulk")
     # The one that was sent, and perhaps the one whose commands had travelled with it.
     assert len(catcher.messages()) <= 2
@@ -408,7 +408,7 @@ def test_each_transition_is_one_log_line_with_ids_and_without_addresses(
     catcher.script("rcpt", "451 later", times=1)
     with app.app_context():
         email = dispatch("welcome", to="ada@example.com", context={"start_url": "https://canary"})
-    lines = [one.getMessage() for one in caplog.records if one.name == "mailer.sending"]
+    lines = [one.getMessage() for one in caplog.records if one.name == "mailer.settling"]
     assert len(lines) == 2
     assert f"email={email.id} attempt=1 status=queued stage=rcpt code=451" in lines[0]
     assert f"email={email.id} attempt=2 status=sent stage=dot code=250" in lines[1]
@@ -476,7 +476,7 @@ def test_a_250_is_recorded_though_the_ledger_was_away_for_a_moment(
             raise failures.pop()
         settle(*args)
 
-    monkeypatch.setattr("mailer.sending.PATIENCE", (0, 0, 0))
+    monkeypatch.setattr("mailer.settling.PATIENCE", (0, 0, 0))
     monkeypatch.setattr(state.ledger, "settle", away_at_first)
     with app.app_context():
         send()
@@ -499,7 +499,7 @@ def test_a_long_batch_is_settled_while_it_goes_on(
         settled.append(len(settlements))
         settle(token, settlements)
 
-    monkeypatch.setattr("mailer.sending.SETTLE_SECONDS", -1)
+    monkeypatch.setattr("mailer.settling.SETTLE_SECONDS", -1)
     monkeypatch.setattr(state.ledger, "settle", watched)
     drain(state, "default")
     assert settled == [1, 1, 1, 1, 1]
