@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from .models import LANES
 from .quota import UNLIMITED, Limits
-from .smtp import Server
+from .smtp import EXTENSIONS, Server
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}"
 _NEXT = re.compile(rf",\s*(?={_NAME}=[a-z+]+://)")
@@ -58,6 +58,8 @@ class Dsn(NamedTuple):
     connect_timeout: float | None = None
     timeout: float | None = None
     final_timeout: float | None = None
+    without: frozenset[str] = frozenset()
+    """Extensions that are not used, whatever the server offers."""
 
     def __repr__(self) -> str:
         return f"<Dsn {self.name} {self.host}:{self.port}>"
@@ -79,6 +81,7 @@ class Dsn(NamedTuple):
             connect_timeout=seconds(self.connect_timeout, "CONNECT_TIMEOUT"),
             timeout=seconds(self.timeout, "TIMEOUT"),
             final_timeout=seconds(self.final_timeout, "FINAL_TIMEOUT"),
+            without=self.without,
         )
 
 
@@ -162,6 +165,7 @@ def _dsn(name: str, address: str) -> Dsn:
         connect_timeout=options.one("connect_timeout", _number(0.1, 300)),
         timeout=options.one("timeout", _number(0.1, 600)),
         final_timeout=options.one("final_timeout", _number(0.1, 1200)),
+        without=options.several("without", _extension),
     )
     options.refuse_others()
     return dsn
@@ -239,6 +243,12 @@ def _lane(value: str) -> str:
     if value not in LANES:
         raise ValueError(f"one of {', '.join(LANES)}")
     return value
+
+
+def _extension(value: str) -> str:
+    if value.upper() not in EXTENSIONS:
+        raise ValueError(f"one of {', '.join(EXTENSIONS)}")
+    return value.upper()
 
 
 def _domain(value: str) -> str:

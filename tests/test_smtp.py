@@ -864,3 +864,14 @@ def test_a_server_that_ignores_quit_costs_no_more_than_a_moment() -> None:
         with Timer() as timer:
             connection.close()
     assert timer.seconds < 5
+
+
+def test_an_extension_is_not_used_where_a_server_is_to_do_without() -> None:
+    features = ["PIPELINING", "CHUNKING", "SIZE 1000"]
+    with SMTPServer(features=features) as smtp:
+        without = frozenset({"CHUNKING", "SIZE"})
+        with connected(smtp) as usual, connected(smtp, without=without) as connection:
+            assert usual.takes_groups
+            assert not connection.takes_groups
+            assert connection.deliver(ANN).kind is Kind.SENT
+    assert f"MAIL FROM:<{ANN.sender}>" in smtp.lines

@@ -7,7 +7,15 @@ mechanism on offer. Every reply, and every failure of the network, becomes an `O
 
 from .connection import ConnectFailed, Connection, Interrupted
 from .envelope import Envelope
-from .server import Server
+from .server import EXTENSIONS, Server
 from .wire import Observer
 
-__all__ = ["ConnectFailed", "Connection", "Envelope", "Interrupted", "Observer", "Server"]
+__all__ = [
+    "EXTENSIONS",
+    "ConnectFailed",
+    "Connection",
+    "Envelope",
+    "Interrupted",
+    "Observer",
+    "Server",
+]

@@ -72,7 +72,8 @@ def _greet(wire: Wire, server: Server) -> Features:
     for line in reply.text.decode("latin-1").upper().split("\n")[1:]:
         # Some servers also say "AUTH=LOGIN PLAIN", as drafts of the extension had it.
         keyword, _, parameters = line.strip().replace("=", " ", 1).partition(" ")
-        features[keyword] = f"{features.get(keyword, '')} {parameters}".strip()
+        if keyword not in server.without:
+            features[keyword] = f"{features.get(keyword, '')} {parameters}".strip()
     return features
 
 

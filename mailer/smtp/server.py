@@ -8,6 +8,9 @@ from typing import Literal
 
 from ..errors import SettingError
 
+EXTENSIONS = ("CHUNKING", "PIPELINING", "8BITMIME", "SIZE", "SMTPUTF8")
+"""What is used of what servers offer, and can be done without."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
@@ -28,6 +31,9 @@ class Server:
     """For each command and its whole reply; three times that for writing a message."""
     final_timeout: float = 120
     """For the reply to a message's final dot."""
+
+    without: frozenset[str] = frozenset()
+    """Those of `EXTENSIONS` that are not used: a firewall on the way may break them."""
 
     @property
     def message_timeout(self) -> float:
