@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
 
 from . import prepared
 from .errors import LedgerUnavailable, NotMigrated, SettingError
@@ -48,6 +50,48 @@ def _sqlite_now(element: now, compiler: Any, **kw: Any) -> str:
 def _postgresql_now(element: now, compiler: Any, **kw: Any) -> str:
     # The time of the statement, not of the call: a stable value can bound an index scan.
     return "extract(epoch from statement_timestamp())::double precision"
+
+
+class one_of(FunctionElement[bool]):  # noqa: N801 - as above
+    """Whether a column has one of the values that the parameter ``name`` lists: one parameter and
+    so one statement, however many there are."""
+
+    # Without a type: of a boolean one SQLAlchemy would write `(...) = 1`, which uses no index.
+    inherit_cache = True
+
+    def __init__(self, column: Any, name: str) -> None:
+        super().__init__(column, sa.bindparam(name, type_=_Listed(sa.inspect(column).type)))
+
+
+class _Listed(TypeDecorator[list[Any]]):
+    """A list of values: an array in PostgreSQL, JSON for SQLite."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def __init__(self, of: Any) -> None:
+        super().__init__()
+        self.of = of
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        return dialect.type_descriptor(
+            sa.ARRAY(self.of) if dialect.name == "postgresql" else sa.Text()
+        )
+
+    def process_bind_param(self, value: list[Any] | None, dialect: sa.Dialect) -> Any:
+        return value if dialect.name == "postgresql" else json.dumps(value)
+
+
+@compiles(one_of, "sqlite")
+def _sqlite_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
+    column, values = (compiler.process(one, **kw) for one in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608 - a parameter
+
+
+@compiles(one_of, "postgresql")
+def _postgresql_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
+    column, values = (compiler.process(one, **kw) for one in element.clauses)
+    return f"{column} = ANY({values})"
 
 
 class Database:

@@ -1,9 +1,10 @@
 """The durable record of what was accepted and what became of it. Statuses change only here.
 
 `Ledger` gathers the verbs; each group of them has its own file: `record` (accept), `claims`
-(claim, settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel, resolve),
-`switches` (pause, resume), `retention` (erase what is old), `person` (what is stored of one person;
-erase it), `queries`, `counts` and `figures` (read only), with `filters` to say which deliveries.
+(claim), `settling` (settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel,
+resolve), `switches` (pause, resume), `retention` (erase what is old), `person` (what is stored of
+one person; erase it), `queries`, `counts` and `figures` (read only), with `filters` to say which
+deliveries.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from . import (
     queries,
     record,
     retention,
+    settling,
     sweeping,
     switches,
 )
-from .claims import Batch, Claimed, Settlement
+from .claims import Batch, Claimed
 from .filters import Filters
 from .record import Draft, Recorded
+from .settling import Settlement
 from .sweeping import Swept
 
 __all__ = ["Batch", "Claimed", "Draft", "Filters", "Ledger", "Recorded", "Settlement", "Swept"]
@@ -62,7 +65,7 @@ class Ledger:
     def settle(self, token: str, settlements: Sequence[Settlement]) -> None:
         """Record the outcomes of claimed deliveries."""
         with self.database.begin() as connection:
-            claims.settle(connection, token, settlements)
+            settling.settle(connection, token, settlements)
 
     def sweep(self) -> Swept:
         """Give up expired leases, expire what is too late, and name the lanes with due mail."""

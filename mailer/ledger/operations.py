@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from ..db import now
 from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Email, Status
-from .claims import erase_contexts
 from .filters import IS_DEFERRED, Filters
+from .settling import erase_contexts
 
 
 class Changed(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mailer import create_app, sending
-from mailer.ledger import Ledger, claims
+from mailer.ledger import Ledger, claims, settling
 from mailer.models import Delivery
 from mailer.outcome import Kind
 from mailer.state import of
@@ -78,7 +78,7 @@ def _heard(claimed: claims.Claimed, outcome: Any, **_: Any) -> None:
 
 
 def _settled(step: str) -> Callable[..., None]:
-    def after(_: None, owner: Any, token: str, settlements: Iterable[claims.Settlement]) -> None:
+    def after(_: None, owner: Any, token: str, settlements: Iterable[settling.Settlement]) -> None:
         # What is handed back untouched is settled as well, and is not what dies here.
         heard = [one for one in settlements if one.outcome.kind is Kind.SENT]
         strike(step, [_recipients[one.delivery_id] for one in heard])
@@ -86,7 +86,7 @@ def _settled(step: str) -> Callable[..., None]:
     return after
 
 
-# Those of `claims` run inside the ledger's transaction, those of `Ledger` around it.
+# Those of its modules run inside the ledger's transaction, those of `Ledger` around it.
 _wrap(Ledger, "claim", before=_before_claim, after=_claimed("claim_after"))
 _wrap(claims, "claim", after=_claimed("claim_within"))
 _wrap(sending, "compose", before=_composing, after=_composed)
@@ -97,7 +97,7 @@ _wrap(
     after=lambda result, ledger, token, id: strike("mark_after", [_recipients[id]]),
 )
 _wrap(sending, "transition", before=_heard)
-_wrap(claims, "settle", after=_settled("settle_within"))
+_wrap(settling, "settle", after=_settled("settle_within"))
 _wrap(Ledger, "settle", after=_settled("settle_after"))
 
 if not of(flask_app).config["MAILER_BATCH"] == 1:
