@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import select
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 5
 _LOOK_AGAIN_SECONDS = 0.0005
+PING_AFTER_SECONDS = 5.0
+"""A connection to PostgreSQL that was idle for longer may be lost without a word."""
+_USED_AT = "mailer_used_at"
 _WHAT_TO_RUN = "run `flask mailer db upgrade` (for the service `mailer db upgrade`)"
 _NO_TABLES = f"the ledger has no tables: {_WHAT_TO_RUN}"
 VERSION_TABLE = "mailer_alembic_version"  # an app's own Alembic keeps its own
@@ -103,6 +108,7 @@ class Database:
             self.engine = _sqlite_engine(self.url, sqlite_synchronous)
         else:
             self.engine = _postgresql_engine(self.url)
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -110,6 +116,18 @@ class Database:
         with unavailable_as_ours(), _commit_watched() as watch, self.engine.begin() as connection:
             yield connection
             watch.commits = True
+
+    @contextmanager
+    def autocommit(self) -> Iterator[sa.Connection]:
+        """Open a connection on which each statement commits itself: one round trip to PostgreSQL,
+        not three. Raises LedgerUnavailable."""
+        with (
+            unavailable_as_ours(),
+            _commit_watched() as watch,
+            self._autocommit.connect() as connection,
+        ):
+            watch.commits = True  # with the statement
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -216,7 +234,6 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
         )
     engine = sa.create_engine(
         url,
-        pool_pre_ping=True,
         hide_parameters=True,  # an error must not show addresses and contexts
         connect_args={
             "connect_timeout": BUSY_SECONDS,
@@ -231,8 +248,31 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
         connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
         connection.execute("SET statement_timeout = '30s'")
         connection.commit()
+        record.info[_USED_AT] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkin")
+    def note(connection: Any, record: Any) -> None:
+        record.info[_USED_AT] = time.monotonic()
+
+    # Instead of a ping each time, which costs a round trip: one that was closed says so at once.
+    @sa.event.listens_for(engine, "checkout")
+    def look(connection: Any, record: Any, proxy: Any) -> None:
+        idle = time.monotonic() - record.info[_USED_AT]
+        if idle < PING_AFTER_SECONDS and not _has_news(connection):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise sa.exc.InvalidatePoolError from error  # take none of its age
 
     return engine
+
+
+def _has_news(connection: Any) -> bool:
+    """Whether the server said something that was not asked for: that it ends, most likely."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _sqlite_engine(url: sa.URL, synchronous: str) -> sa.Engine:

@@ -188,8 +188,7 @@ def _known_transport(name: str) -> State:
 
 def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Email]:
     if session is None:
-        with state.database.begin() as connection:
-            recorded = state.ledger.record(connection, drafts)
+        recorded = state.ledger.accept(drafts)
         _after_commit(state, recorded)
     else:
         opened = session() if isinstance(session, scoped_session) else session

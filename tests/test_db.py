@@ -126,6 +126,26 @@ def test_a_commit_whose_answer_is_lost_is_not_said_to_have_stored_nothing(
         database.close()
 
 
+@pytest.mark.parametrize("ping_after", [0, 60])
+def test_a_connection_that_postgresql_has_closed_is_replaced_unnoticed(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch, ping_after: float
+) -> None:
+    from mailer.config import database_url as typed
+
+    monkeypatch.setattr("mailer.db.PING_AFTER_SECONDS", ping_after)
+    database, other = Database(typed(postgresql_url)), Database(typed(postgresql_url))
+    database.upgrade()
+    for way in (database.begin, database.autocommit, database.read):
+        with way() as connection:
+            pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+        with other.begin() as killer:
+            killer.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        with way() as connection:
+            assert connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one() != pid
+    database.close()
+    other.close()
+
+
 def test_no_value_is_in_the_traceback_of_a_ledger_that_is_gone(database: Database) -> None:
     with database.begin() as connection:
         connection.execute(sa.text("ALTER TABLE mailer_emails RENAME TO gone"))

@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from mailer.config import database_url as typed_database_url
 from mailer.content import Attachment
 from mailer.db import Database
-from mailer.errors import IdempotencyConflict, NotFound
+from mailer.errors import IdempotencyConflict, LedgerUnavailable, NotFound, NotMigrated
 from mailer.ledger import Batch, Claimed, Draft, Filters, Ledger, Settlement, claims
+from mailer.ledger.queries import History
 from mailer.models import Attempt, AuditEntry, Delivery, Email, Status
 from mailer.outcome import Kind, Outcome
 
 from .conftest import let_time_pass
+from .relay import relay
 
 ACCEPTED = Outcome(Kind.SENT, "dot", 250, "2.0.0", "Ok: queued", "default")
 REFUSED = Outcome(Kind.REFUSED, "rcpt", 550, "5.1.1", "no such user", "default")
@@ -45,8 +48,7 @@ def draft(*recipients: str, **email: Any) -> Draft:
 
 
 def accept(ledger: Ledger, *drafts: Draft) -> list[Email]:
-    with ledger.database.begin() as connection:
-        return [one.email for one in ledger.record(connection, drafts)]
+    return [one.email for one in ledger.accept(drafts)]
 
 
 def settlement(claimed: Claimed, outcome: Outcome, status: Status, **more: Any) -> Settlement:
@@ -63,6 +65,70 @@ def settle(ledger: Ledger, batch: Batch, outcome: Outcome, status: Status, **mor
 
 def statuses(ledger: Ledger) -> list[str]:
     return [row.status for row in reversed(ledger.list(Filters(), 100))]
+
+
+TOMORROW = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        {},
+        {"send_at": TOMORROW},
+        {"expires_in": 60},
+        {"expires_at": TOMORROW},
+        {"send_at": TOMORROW, "expires_in": 60},
+    ],
+    ids="+".join,
+)
+def test_one_email_is_stored_as_it_would_be_among_others(
+    ledger: Ledger, when: dict[str, Any]
+) -> None:
+    (one,) = ledger.accept([draft("ada@example.com", "bob@example.com", **when)])
+    other, _ = ledger.accept([draft("ada@example.com", "bob@example.com", **when), draft()])
+    assert (one.due, one.new) == (other.due, other.new) == ("send_at" not in when, True)
+    columns = {column.key for column in sa.inspect(Email).columns}
+    assert vars(one.email).keys() >= columns
+    of_one, of_other = (_relative(ledger.show(each.email.id)) for each in (one, other))
+    assert of_one == of_other
+    stored = ledger.show(one.email.id).email
+    assert {name: getattr(one.email, name) for name in columns} == dict(stored._mapping)
+
+
+def _relative(history: History) -> list[dict[str, Any]]:
+    """Return the rows of an email without what differs from one to another: ids and the hour."""
+    created_at = history.email.created_at
+    found: list[dict[str, Any]] = []
+    for row in (history.email, *history.deliveries):
+        values = {
+            key: value for key, value in row._mapping.items() if key not in ("id", "email_id")
+        }
+        for name, value in values.items():
+            if isinstance(value, datetime) and value < TOMORROW:
+                values[name] = round((value - created_at).total_seconds(), 3)
+        found.append(values)
+    return found
+
+
+def test_an_email_whose_answer_is_lost_is_not_said_to_be_unstored(postgresql_url: str) -> None:
+    url = sa.make_url(typed_database_url(postgresql_url))
+    assert url.port
+    with relay(url.port) as between:
+        database = Database(url.set(port=between.port).render_as_string(hide_password=False))
+        database.upgrade()
+        ledger = Ledger(database, lease_seconds=60, attempts_allowed=3)
+        between.cuts_at = b"INSERT"  # how the answer begins
+        with pytest.raises(LedgerUnavailable) as caught:
+            ledger.accept([draft()])
+        assert (statuses(ledger), caught.value.maybe_stored) == (["queued"], True)
+        with database.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE mailer_deliveries RENAME TO gone"))
+        with pytest.raises(NotMigrated) as refused:
+            ledger.accept([draft()])
+        assert not refused.value.maybe_stored
+        with database.read() as connection:
+            assert len(connection.execute(sa.select(Email.id)).all()) == 1
+        database.close()
 
 
 def test_what_is_recorded_is_claimed_with_its_email_and_recipients(ledger: Ledger) -> None:

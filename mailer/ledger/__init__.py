@@ -52,6 +52,12 @@ class Ledger:
         key is returned instead. Raises IdempotencyConflict."""
         return record.record(connection, drafts, self.attempts_allowed)
 
+    def accept(self, drafts: Sequence[Draft]) -> list[Recorded]:
+        """Record in a transaction of its own."""
+        one = record.is_one_statement(drafts) and self.database.url.get_backend_name() != "sqlite"
+        with self.database.autocommit() if one else self.database.begin() as connection:
+            return record.record(connection, drafts, self.attempts_allowed)
+
     def claim(self, lane: str, limit: int) -> Batch:
         """Take up to ``limit`` due deliveries of a lane for one attempt, oldest first."""
         with self.database.begin() as connection:
