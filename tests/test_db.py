@@ -16,8 +16,11 @@ from alembic.script import ScriptDirectory
 from mailer.db import VERSION_TABLE, Database, alembic_config, now
 from mailer.errors import LedgerUnavailable, NotMigrated
 from mailer.models import REVISION, Base, Email, Switch
+from mailer.prepared import Prepared
 
 from .relay import relay
+
+SWITCH = sa.insert(Switch).values(at=now(), actor="ada", kind="lane", name="bulk", paused=True)
 
 
 def test_the_migrations_make_just_what_the_models_say(database: Database) -> None:
@@ -63,8 +66,9 @@ def test_a_password_in_the_url_is_in_no_message(tmp_path: Path) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+@pytest.mark.parametrize("way", ["begin", "brief"])
 def test_a_locked_sqlite_is_unavailable_after_the_busy_timeout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     monkeypatch.setattr("mailer.db.BUSY_SECONDS", 0.2)
     url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
@@ -72,13 +76,30 @@ def test_a_locked_sqlite_is_unavailable_after_the_busy_timeout(
     database.upgrade()
     with other.begin():
         started = time.monotonic()
-        with pytest.raises(LedgerUnavailable, match="locked"), database.begin():
+        with pytest.raises(LedgerUnavailable, match="locked"), getattr(database, way)():
             pass
         assert time.monotonic() - started < 3
         with database.read() as connection:  # readers never wait for a writer
             connection.execute(sa.select(Email.id))
     database.close()
     other.close()
+
+
+def test_a_brief_transaction_of_sqlite_is_undone_by_an_error_and_locks_nobody_out(
+    tmp_path: Path,
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    database.upgrade()
+    paused = Prepared(SWITCH)
+    with pytest.raises(ZeroDivisionError), database.brief() as connection:
+        paused.run(connection, [{}])
+        1 / 0  # noqa: B018
+    for way in (database.brief, database.begin):
+        with way() as connection:
+            paused.run(connection, [{}])
+    with database.read() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(Switch)).scalar() == 2
+    database.close()
 
 
 def test_a_locked_postgresql_is_unavailable_and_no_request_hangs(
@@ -96,9 +117,6 @@ def test_a_locked_postgresql_is_unavailable_and_no_request_hangs(
             connection.execute(sa.update(Email).values(locale="de"))
         assert time.monotonic() - started < 5
     database.close()
-
-
-SWITCH = sa.insert(Switch).values(at=now(), actor="ada", kind="lane", name="bulk", paused=True)
 
 
 @pytest.mark.parametrize("way", ["begin", "session"])
@@ -135,7 +153,7 @@ def test_a_connection_that_postgresql_has_closed_is_replaced_unnoticed(
     monkeypatch.setattr("mailer.db.PING_AFTER_SECONDS", ping_after)
     database, other = Database(typed(postgresql_url)), Database(typed(postgresql_url))
     database.upgrade()
-    for way in (database.begin, database.autocommit, database.read):
+    for way in (database.begin, database.brief, database.read):
         with way() as connection:
             pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
         with other.begin() as killer:

@@ -54,8 +54,8 @@ class Ledger:
 
     def accept(self, drafts: Sequence[Draft]) -> list[Recorded]:
         """Record in a transaction of its own."""
-        one = record.is_one_statement(drafts) and self.database.url.get_backend_name() != "sqlite"
-        with self.database.autocommit() if one else self.database.begin() as connection:
+        opened = self.database.brief if record.is_plain(drafts) else self.database.begin
+        with opened() as connection:
             return record.record(connection, drafts, self.attempts_allowed)
 
     def claim(self, lane: str, limit: int) -> Batch:

@@ -49,7 +49,7 @@ def record(
     connection: sa.Connection, drafts: Sequence[Draft], attempts_allowed: int
 ) -> list[Recorded]:
     """Insert ``drafts`` in the transaction of ``connection``; return their emails, in order."""
-    if connection.dialect.name == "postgresql" and is_one_statement(drafts):
+    if connection.dialect.name == "postgresql" and is_plain(drafts):
         return [_record_at_once(connection, drafts[0], attempts_allowed)]
     instant = _NOW.scalar(connection)
     created_at = datetime.fromtimestamp(instant, UTC)
@@ -98,8 +98,8 @@ def record(
     ]
 
 
-def is_one_statement(drafts: Sequence[Draft]) -> bool:
-    """Say whether PostgreSQL is told all of it in one statement."""
+def is_plain(drafts: Sequence[Draft]) -> bool:
+    """Say whether it is one email for which nothing is looked up and no file is stored."""
     return (
         len(drafts) == 1
         and drafts[0].email.get("idempotency_key") is None
