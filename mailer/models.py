@@ -67,6 +67,8 @@ class Json(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Any) -> str | None:
+        if not value and isinstance(value, dict):  # most headers and tags: 2 microseconds each
+            return "{}"
         return None if value is None else _to_json(value)
 
     def process_result_value(self, value: str | None, dialect: Any) -> Any:
