@@ -199,6 +199,7 @@ def test_sqlite_syncs_each_commit_unless_told_otherwise(tmp_path: Path) -> None:
         with database.read() as connection:
             assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == number
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA wal_autocheckpoint").scalar() == 4000
         database.close()
 
 
