@@ -439,6 +439,48 @@ def test_neither_counts_nor_a_retry_read_what_was_sent(tmp_path: Path) -> None:
     assert "SCAN mailer_deliveries" not in plans
 
 
+def test_neither_to_accept_claim_settle_nor_sweep_takes_longer_with_history(
+    tmp_path: Path,
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
+    database.upgrade()
+    ledger = Ledger(database, lease_seconds=60, attempts_allowed=3)
+    asked: list[str] = []
+    with database.read() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        raw.set_trace_callback(asked.append)  # it is the only one, so the pool gives it each time
+    ledger.accept([draft()])
+    ledger.accept([draft(), draft(idempotency_key="a", fingerprint="b"), draft()])
+    batch = ledger.claim("default", 10)
+    outcomes = [
+        (ACCEPTED, Status.SENT),
+        (DEFERRED, Status.QUEUED),
+        (Outcome(Kind.NOT_STARTED), Status.QUEUED),
+        (Outcome(Kind.CAPPED), Status.QUEUED),
+    ]
+    ledger.settle(
+        batch.token,
+        [settlement(one, *how) for one, how in zip(batch.deliveries, outcomes, strict=True)],
+    )
+    ledger.sweep()
+    ledger.next_due("default")
+    ledger.is_due(["default"])
+    with database.read() as connection:
+        raw.set_trace_callback(None)
+        plans = {
+            f"{row[3]}: {statement}"
+            for statement in asked
+            if statement.startswith(("SELECT", "UPDATE", "WITH", "INSERT"))
+            for row in connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}")
+        }
+    database.close()
+    assert len([plan for plan in plans if plan.startswith("SEARCH mailer_")]) > 15
+    small = ("SCAN mailer_sweeps",)  # one row
+    assert [
+        plan for plan in plans if plan.startswith("SCAN mailer_") and not plan.startswith(small)
+    ] == []
+
+
 @pytest.mark.parametrize("status", list(Status))
 def test_only_final_deliveries_that_were_not_sent_can_be_retried(
     ledger: Ledger, database: Database, status: Status
