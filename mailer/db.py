@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import select
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
