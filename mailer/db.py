@@ -2,100 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import select
-import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeDecorator
 
-from . import prepared
-from .errors import LedgerUnavailable, NotMigrated, SettingError
+from . import engines, prepared
+from .errors import LedgerUnavailable, NotMigrated
 from .models import REVISION
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-BUSY_SECONDS = 5
-_LOOK_AGAIN_SECONDS = 0.0005
-PING_AFTER_SECONDS = 5.0
-"""A connection to PostgreSQL that was idle for longer may be lost without a word."""
-_USED_AT = "mailer_used_at"
 _WHAT_TO_RUN = "run `flask mailer db upgrade` (for the service `mailer db upgrade`)"
 _NO_TABLES = f"the ledger has no tables: {_WHAT_TO_RUN}"
 VERSION_TABLE = "mailer_alembic_version"  # an app's own Alembic keeps its own
-
-
-class now(FunctionElement[float]):  # noqa: N801 - reads like SQL's functions
-    """The database's time in seconds since 1970: the one clock of leases, due times and expiry."""
-
-    type = sa.Double()
-    inherit_cache = True
-
-
-@compiles(now, "sqlite")
-def _sqlite_now(element: now, compiler: Any, **kw: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(now, "postgresql")
-def _postgresql_now(element: now, compiler: Any, **kw: Any) -> str:
-    # The time of the statement, not of the call: a stable value can bound an index scan.
-    return "extract(epoch from statement_timestamp())::double precision"
-
-
-class one_of(FunctionElement[bool]):  # noqa: N801 - as above
-    """Whether a column has one of the values that the parameter ``name`` lists: one parameter and
-    so one statement, however many there are."""
-
-    # Without a type: of a boolean one SQLAlchemy would write `(...) = 1`, which uses no index.
-    inherit_cache = True
-
-    def __init__(self, column: Any, name: str) -> None:
-        super().__init__(column, sa.bindparam(name, type_=_Listed(sa.inspect(column).type)))
-
-
-class _Listed(TypeDecorator[list[Any]]):
-    """A list of values: an array in PostgreSQL, JSON for SQLite."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def __init__(self, of: Any) -> None:
-        super().__init__()
-        self.of = of
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
-        return dialect.type_descriptor(
-            sa.ARRAY(self.of) if dialect.name == "postgresql" else sa.Text()
-        )
-
-    def process_bind_param(self, value: list[Any] | None, dialect: sa.Dialect) -> Any:
-        return value if dialect.name == "postgresql" else json.dumps(value)
-
-
-@compiles(one_of, "sqlite")
-def _sqlite_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
-    column, values = (compiler.process(one, **kw) for one in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({values}))"  # nosec B608  # noqa: S608 - a parameter
-
-
-@compiles(one_of, "postgresql")
-def _postgresql_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
-    column, values = (compiler.process(one, **kw) for one in element.clauses)
-    return f"{column} = ANY({values})"
 
 
 class Database:
@@ -105,9 +32,9 @@ class Database:
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            self.engine = _sqlite_engine(self.url, sqlite_synchronous)
+            self.engine = engines.sqlite_engine(self.url, sqlite_synchronous)
         else:
-            self.engine = _postgresql_engine(self.url)
+            self.engine = engines.postgresql_engine(self.url)
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -124,12 +51,12 @@ class Database:
         connect = self.engine.connect
         with unavailable_as_ours(), _commit_watched() as watch, connect() as connection:
             if self.is_sqlite:
-                _begin_to_write(connection)
+                engines.begin_to_write(connection)
                 yield connection
                 prepared.run(connection, "COMMIT")  # unless it was left: then rolled back
             else:
                 watch.commits = True  # with the statement
-                with _committing_itself(connection.connection.dbapi_connection):
+                with engines.committing_itself(connection.connection.dbapi_connection):
                     yield connection
 
     @contextmanager
@@ -227,113 +154,6 @@ def _commit_watched() -> Iterator[_Watch]:
         )
         lost.maybe_stored = True
         raise lost from error
-
-
-def _postgresql_engine(url: sa.URL) -> sa.Engine:
-    if find_spec("psycopg") is None:
-        raise SettingError(
-            "MAILER_DATABASE_URL: PostgreSQL needs psycopg: "
-            "pip install 'mailer-dispatch[postgresql]'"
-        )
-    engine = sa.create_engine(
-        url,
-        hide_parameters=True,  # an error must not show addresses and contexts
-        connect_args={
-            "connect_timeout": BUSY_SECONDS,
-            "keepalives_idle": 30,
-            "tcp_user_timeout": 10_000,  # milliseconds
-        },
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def configure(connection: Any, record: Any) -> None:
-        # A request waits for a lock as long as it would with SQLite, and for nothing for ever.
-        connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
-        connection.execute("SET statement_timeout = '30s'")
-        connection.commit()
-        record.info[_USED_AT] = time.monotonic()
-
-    @sa.event.listens_for(engine, "checkin")
-    def note(connection: Any, record: Any) -> None:
-        record.info[_USED_AT] = time.monotonic()
-
-    # Instead of a ping each time, which costs a round trip: one that was closed says so at once.
-    @sa.event.listens_for(engine, "checkout")
-    def look(connection: Any, record: Any, proxy: Any) -> None:
-        idle = time.monotonic() - record.info[_USED_AT]
-        if idle < PING_AFTER_SECONDS and not _has_news(connection):
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except engine.dialect.loaded_dbapi.Error as error:
-            raise sa.exc.InvalidatePoolError from error  # take none of its age
-
-    return engine
-
-
-@contextmanager
-def _committing_itself(connection: Any) -> Iterator[None]:
-    """Have each statement commit itself. SQLAlchemy's isolation level "AUTOCOMMIT" does the same in
-    20 microseconds more."""
-    connection.autocommit = True
-    try:
-        yield
-    finally:
-        if not connection.closed:
-            connection.autocommit = False
-
-
-def _has_news(connection: Any) -> bool:
-    """Whether the server said something that was not asked for: that it ends, most likely."""
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
-
-
-def _sqlite_engine(url: sa.URL, synchronous: str) -> sa.Engine:
-    engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
-
-    @sa.event.listens_for(engine, "connect")
-    def configure(connection: Any, record: Any) -> None:
-        # SQLAlchemy, not the driver, begins transactions: see below.
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        # After 16 MB instead of 4: a commit that copies the log back takes 3 to 10 milliseconds,
-        # and with 10 pages an email each hundredth did (p99 of one email 1.2 ms, now 0.65).
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin(connection: sa.Connection) -> None:
-        if connection.get_execution_options().get("mailer_read"):
-            prepared.run(connection, f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
-            prepared.run(connection, "BEGIN")
-        else:
-            _begin_to_write(connection)
-
-    return engine
-
-
-def _begin_to_write(connection: sa.Connection) -> None:
-    """Begin a transaction once nobody else writes.
-
-    SQLite would look again after 1, 3, 8, 18 ms and so on: a third of a `dispatch` was such sleep
-    while workers claimed and settled, which takes 2 ms.
-    """
-    prepared.run(connection, "PRAGMA busy_timeout = 0")
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            # One that reads first and writes later fails at once when another one wrote between
-            # (1,503 errors over 4 processes); one that takes the write lock first waits.
-            prepared.run(connection, "BEGIN IMMEDIATE")
-            return
-        except OperationalError as error:
-            code = getattr(error.orig, "sqlite_errorcode", 0)
-            if code & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-        time.sleep(_LOOK_AGAIN_SECONDS)
 
 
 def alembic_config() -> Config:

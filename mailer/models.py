@@ -45,7 +45,7 @@ RETRYABLE = frozenset(Status) - OPEN - {Status.SENT}
 
 
 class Instant(TypeDecorator[datetime]):
-    """An aware UTC datetime, stored as seconds since 1970 to compare with ``db.now()``."""
+    """An aware UTC datetime, stored as seconds since 1970 to compare with ``expressions.now()``."""
 
     impl = sa.Double
     cache_ok = True

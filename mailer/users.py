@@ -15,12 +15,12 @@ from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 from itsdangerous import BadData, SignatureExpired, URLSafeTimedSerializer
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from werkzeug.security import generate_password_hash
 
 from .addresses import parse
-from .db import Database, now
+from .db import Database
+from .expressions import insert, now
 from .models import User
 
 PASSWORD_MIN = 12
@@ -78,9 +78,8 @@ def sign_up(session: Session, email: str, password: str) -> User | None:
     write from a transaction's first statement on.
     """
     password_hash = _hash(password)
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     statement = (
-        dialect.insert(User)
+        insert(session.get_bind().dialect, User)
         .values(email=email, password_hash=password_hash, created_at=now())
         .on_conflict_do_nothing(index_elements=[User.email])
         .returning(User)

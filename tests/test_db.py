@@ -13,8 +13,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from mailer.db import VERSION_TABLE, Database, alembic_config, now
+from mailer.db import VERSION_TABLE, Database, alembic_config
 from mailer.errors import LedgerUnavailable, NotMigrated
+from mailer.expressions import now
 from mailer.models import REVISION, Base, Email, Switch
 from mailer.prepared import Prepared
 
@@ -70,7 +71,7 @@ def test_a_password_in_the_url_is_in_no_message(tmp_path: Path) -> None:
 def test_a_locked_sqlite_is_unavailable_after_the_busy_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr("mailer.db.BUSY_SECONDS", 0.2)
+    monkeypatch.setattr("mailer.engines.BUSY_SECONDS", 0.2)
     url = f"sqlite:///{tmp_path / 'ledger.sqlite3'}"
     database, other = Database(url), Database(url)
     database.upgrade()
@@ -107,7 +108,7 @@ def test_a_locked_postgresql_is_unavailable_and_no_request_hangs(
 ) -> None:
     from mailer.config import database_url as typed
 
-    monkeypatch.setattr("mailer.db.BUSY_SECONDS", 1)
+    monkeypatch.setattr("mailer.engines.BUSY_SECONDS", 1)
     database = Database(typed(postgresql_url))
     database.upgrade()
     with database.begin() as other:
@@ -150,7 +151,7 @@ def test_a_connection_that_postgresql_has_closed_is_replaced_unnoticed(
 ) -> None:
     from mailer.config import database_url as typed
 
-    monkeypatch.setattr("mailer.db.PING_AFTER_SECONDS", ping_after)
+    monkeypatch.setattr("mailer.engines.PING_AFTER_SECONDS", ping_after)
     database, other = Database(typed(postgresql_url)), Database(typed(postgresql_url))
     database.upgrade()
     for way in (database.begin, database.brief, database.read):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..db import now, one_of
+from ..expressions import now, one_of
 from ..models import IS_QUEUED, Delivery, Email, Status
 from ..prepared import Prepared
 from .switches import is_paused

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ..db import now
+from ..expressions import now
 from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, Attempt, Delivery
 from ..outcome import Kind
 from . import sweeping, switches

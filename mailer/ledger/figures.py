@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ..db import now
+from ..expressions import now
 from ..models import Attempt
 from ..outcome import Kind
 

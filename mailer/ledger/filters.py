@@ -8,7 +8,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from ..db import now
+from ..expressions import now
 from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, Delivery, Email, Status
 
 _waits = sa.and_(IS_QUEUED, Delivery.due_at > now())

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..db import now
+from ..expressions import now
 from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Email, Status
 from .filters import IS_DEFERRED, Filters
 from .settling import erase_contexts

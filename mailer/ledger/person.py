@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..db import Database, now
+from ..db import Database
+from ..expressions import now
 from ..models import OPEN, AuditEntry, Delivery, Email, Status
 from . import operations, queries
 from .retention import erase_content

@@ -11,11 +11,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ..content import Attachment
-from ..db import now
 from ..errors import IdempotencyConflict
+from ..expressions import insert, now
 from ..models import Attached, Delivery, Email, Instant, Status
 from ..prepared import Prepared
 
@@ -206,9 +205,8 @@ _AT_ONCE = _at_once()
 def _insert_keyed(connection: sa.Connection, email: dict[str, Any]) -> Email | None:
     """Insert an email that has an idempotency key. Return the one that had the key before it,
     None when there was none. Two at the same time: the database lets one through."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = (
-        dialect.insert(Email)
+        insert(connection.dialect, Email)
         .values(email)
         .on_conflict_do_nothing(index_elements=[Email.idempotency_key])
         .returning(Email.id)

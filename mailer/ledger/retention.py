@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..db import Database, now
+from ..db import Database
+from ..expressions import now
 from ..models import HAS_CONTENT, OPEN, Attached, Delivery, Email, Status
 
 AT_ONCE = 200

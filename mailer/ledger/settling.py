@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..db import now, one_of
+from ..expressions import now, one_of
 from ..models import IS_SENDING, Attempt, Delivery, Email, Status
 from ..outcome import UNBEGUN, Kind, Outcome
 from ..prepared import Prepared

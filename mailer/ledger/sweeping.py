@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..db import now
+from ..expressions import now
 from ..models import LANES, Attempt, AuditEntry, Delivery, Email, Status, Sweeps
 from .switches import is_paused
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from mailer.db import now
+from mailer.expressions import now
 from mailer.ledger import Ledger
 from mailer.models import Attempt, Delivery
 

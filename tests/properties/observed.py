@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from mailer.db import Database, now
+from mailer.db import Database
+from mailer.expressions import now
 from mailer.models import OPEN, Attached, Attempt, AuditEntry, Delivery, Email, Status
 
 Q, S, SENT = Status.QUEUED, Status.SENDING, Status.SENT
