@@ -26,6 +26,8 @@ GROUP_BYTES = 100_000
 """No message joins a group of this size."""
 _GROUP_SECONDS = 1.0
 """A slow server gets so many at once as it takes within so long."""
+_ALONE_SECONDS = 3600.0
+"""A server that lost count of a group gets no other for so long."""
 
 
 class Step(NamedTuple):
@@ -67,6 +69,7 @@ class Transport:
         self._pace = 1
         """How many messages the server takes in the time that a group may take."""
         self._takes_groups = False
+        self._alone_until = 0.0
         self._most: float = math.inf
         self._most_until = 0.0
         self._begin()
@@ -92,10 +95,11 @@ class Transport:
 
         Envelopes are taken one ahead of the outcomes, or as a `group` at once. ``may_start`` is
         asked before anything is done for one; once it says False, that envelope and all that follow
-        are NOT_STARTED. ``mark`` is asked once for each message, by its position among those whose
+        are NOT_STARTED. ``mark`` is asked for each message, by its position among those whose
         outcome is still to come, when nothing but the message is left to send (or the group): the
-        last moment to note that it may be out. False likewise stops it. Until then no server is
-        waited for any longer than ``until``, of the monotonic clock.
+        last moment to note that it may be out. It is asked again about what a server that left had
+        not taken of a group. False likewise stops it. Until then no server is waited for any longer
+        than ``until``, of the monotonic clock.
         Once no connection can be had, all that follow are UNAVAILABLE; once the login is refused
         for now, they are NOT_STARTED. What the iterable or ``may_start`` raises comes through, and
         nothing more is sent.
@@ -119,7 +123,12 @@ class Transport:
     @property
     def group(self) -> int:
         """How many messages may travel at once."""
-        return self._pace if self._takes_groups else 1
+        takes = self._takes_groups and monotonic() >= self._alone_until
+        return self._pace if takes else 1
+
+    def take_no_groups(self) -> None:
+        """The server got out of step with one: the messages in it are in doubt."""
+        self._alone_until = monotonic() + _ALONE_SECONDS
 
     def _travels_alone(self, envelope: Envelope) -> bool:
         return envelope.alone or self.group == 1
@@ -280,25 +289,27 @@ class _Run:
 
     def deliver_group(self, group: Sequence[Envelope]) -> Iterator[Outcome]:
         """Deliver several at once; what a connection that ended has not taken goes over another."""
-        waiting = deque(group)
+        waiting, stale = deque(group), False
         while waiting:
             if (verdict := self._stopped()) is not None:
                 waiting.popleft()
                 yield verdict
                 continue
             try:
-                connection = self._ready()
+                connection = self._ready(new=stale)
             except ConnectFailed as failed:
                 waiting.popleft()
                 yield self._unconnected(failed)
                 continue
-            if not connection.takes_groups:  # it did when the group was gathered
+            # It took groups when this one was gathered, or its DATA was already said.
+            if not connection.takes_groups or connection.awaits(waiting[0]):
                 yield self.deliver(waiting.popleft(), None)
                 continue
             outcome = None
             for outcome in self._attempt_group(connection, list(waiting)):
                 waiting.popleft()
                 yield outcome
+            stale = not connection.alive
             if outcome is not None and outcome.kind is not Kind.NOT_STARTED:
                 self._count_losses(outcome)
 
@@ -314,6 +325,8 @@ class _Run:
                 yield outcome
             self._transport.took(monotonic() - began, len(group))
         except Interrupted as interrupted:
+            if not connection.takes_groups:
+                self._transport.take_no_groups()
             if not heard and (new or monotonic() >= self._until):
                 yield interrupted.outcome
 
@@ -354,13 +367,16 @@ class _Run:
                     return interrupted.outcome
             connection = self._connection = self._transport.open(self._until)
 
-    def _ready(self) -> Connection:
+    def _ready(self, *, new: bool = False) -> Connection:
+        """Return a connection that may have another message; a ``new`` one, if that at hand was
+        stale: others that are kept may be as well."""
         connection = self._connection
         if connection is not None and connection.delivered >= self._transport.max_messages:
             connection.close()
         if connection is None or not connection.alive:
             self._connection = None
-            connection = self._connection = self._transport.check_out(self._until)
+            find = self._transport.open if new else self._transport.check_out
+            connection = self._connection = find(self._until)
         return connection
 
     def _count_losses(self, outcome: Outcome) -> None:

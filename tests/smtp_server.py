@@ -41,7 +41,8 @@ class Do:
 
     reply: bytes | None = None
     """Sent as it is. None: what a good server says; empty: nothing."""
-    then: Literal["go on", "close", "reset", "hang", "read slowly"] = "go on"
+    then: Literal["go on", "close", "reset", "vanish", "hang", "read slowly"] = "go on"
+    """To vanish is to close without the replies that have not left yet."""
     every: float = 0
     """Seconds between the bytes of the reply; 0 sends it at once."""
     accept: bool | None = None
@@ -53,6 +54,7 @@ class Do:
 GOOD = Do()
 CLOSE = Do(b"", "close")
 RESET = Do(b"", "reset")
+VANISH = Do(b"", "vanish")
 HANG = Do(b"", "hang")
 
 
@@ -96,7 +98,10 @@ class SMTPServer:
         script: Mapping[str, Sequence[Do]] | None = None,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
+        discards: bool = True,
     ) -> None:
+        """Unless it ``discards`` a chunk that it refused it reads it as commands, as go-smtp did
+        before 0.26."""
         unknown = set(script or {}) - STAGES
         if unknown:
             raise ValueError(f"no such stage: {unknown}")
@@ -104,6 +109,7 @@ class SMTPServer:
         self.script = {stage: list(items) for stage, items in (script or {}).items()}
         self.tls = tls
         self.implicit_tls = implicit_tls
+        self.discards = discards
         self.sessions: list[Session] = []
         self.commands: list[Command] = []
         self.messages: list[Message] = []
@@ -302,7 +308,8 @@ class _Conversation:
         else:
             self.outbox += reply
         if stage == "dot":
-            self.accepted = reply.startswith(b"2") if do.accept is None else do.accept
+            accepted = reply.startswith(b"2") if do.accept is None else do.accept
+            self.accepted = accepted and bool(self.recipients)
         if do.then != "go on":
             if self.accepted:
                 self.record()
@@ -310,7 +317,8 @@ class _Conversation:
         return reply
 
     def end(self, how: str) -> None:
-        self.flush()
+        if how != "vanish":
+            self.flush()
         if how == "reset":
             linger = struct.pack("ii", 1, 0)
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -414,6 +422,9 @@ class _Conversation:
 
     def receive_chunk(self, size: int) -> None:
         """Take a message that is one chunk, the last (RFC 3030)."""
+        if not self.recipients and not self.server.discards:
+            self.answer("dot", b"502 5.5.1 RCPT first\r\n")
+            return
         if not self.inbox:
             self.inbox += self.read_some()
         self.answer("body", b"")

@@ -9,7 +9,7 @@ from time import monotonic
 from ..errors import MailerError
 from ..outcome import Kind, Outcome
 from .envelope import Envelope
-from .group import Group
+from .group import Group, OutOfStep
 from .opening import open_wire
 from .reply import Reply
 from .server import Server
@@ -74,7 +74,7 @@ class Connection:
         self._final_timeout = server.final_timeout
         self._pipelining = "PIPELINING" in self._features
         self.takes_groups = self._pipelining and "CHUNKING" in self._features
-        self._heard_at = monotonic()
+        """Whether `deliver_group` may be used; no longer once the server has lost count."""
         self._announced: Envelope | None = None
         self._reset_due = False
 
@@ -113,9 +113,7 @@ class Connection:
             if refusal is not None:
                 return refusal
             if mark(0):
-                outcome = self._hand_over(envelope.message, following)
-                self._heard_at = monotonic()
-                return outcome
+                return self._hand_over(envelope.message, following)
             self.abandon()
             return self._outcome(Kind.NOT_STARTED, "data")
         except BaseException:
@@ -142,11 +140,11 @@ class Connection:
             try:
                 yield from self._deliver_group(group, mark, until)
             except Broken as broken:
+                self.takes_groups = not isinstance(broken, OutOfStep)
                 raise Interrupted(self._broken_off(Kind.DEFERRED, broken)) from broken
         except BaseException:
             self.abandon()
             raise
-        self._heard_at = monotonic()
 
     def _deliver_group(
         self, group: Sequence[Envelope], mark: Callable[[int], bool], until: float
@@ -182,7 +180,7 @@ class Connection:
         """Raise `Broken` if the server is out of step, or gone."""
         if not self._wire.silent():
             raise Broken("mail", "the server hung up, or spoke out of turn")
-        if monotonic() - self._heard_at > _SURE_SECONDS:
+        if monotonic() - self._wire.heard_at > _SURE_SECONDS:
             reply = self._wire.ask("noop", "NOOP", self._timeout)
             if reply.code // 100 != 2:
                 raise Broken("noop", "", reply)

@@ -7,6 +7,7 @@ ten.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from time import monotonic
 from typing import NamedTuple
@@ -15,8 +16,15 @@ from ..outcome import Kind
 from .reply import Reply
 from .wire import Broken, Wire
 
-_STAGES = ("rset", "mail", "rcpt")
+_STAGES = ("rset", "mail", "rcpt", "dot")
 _GOODBYE = 421
+_GOODBYE_SECONDS = 1.0
+"""Many a server says 421 and stays, as a refusal for now: one that goes on within so long (as it
+does at once, for the commands are there) takes the messages that follow."""
+
+
+class OutOfStep(Broken):
+    """The server's replies do not belong to our commands: how many it answers, nobody knows."""
 
 
 class Verdict(NamedTuple):
@@ -58,50 +66,86 @@ class Group:
         """
         if not self._ends:
             return
+        heard: list[Verdict] = []
+        try:
+            over, in_doubt = self._converse(wire, heard, writing, command, final)
+        except BaseException:
+            # A time limit strikes anywhere. A 250 that was heard by then is one all the same.
+            yield from heard
+            raise
+        yield from heard
+        if over is not None:
+            for _ in range(in_doubt):
+                yield Verdict(Kind.AMBIGUOUS, "dot", words=over.words)
+            raise over
+
+    def _converse(
+        self, wire: Wire, heard: list[Verdict], writing: float, command: float, final: float
+    ) -> tuple[Broken | None, int]:
+        """Send all, and note what is heard. Return why that is all, and how many of the next
+        messages may have been accepted all the same."""
         over: Broken | None = None
         try:
             wire.write("data", b"".join(self._pieces), writing, shown="".join(self._shown))
+            wire.until = monotonic() + final
         except Broken as broken:
             over = broken
             command = final = 0  # a server that hangs up half-way may have said why
         left = sum(end <= wire.written for end in self._ends)
-        wire.until = monotonic() + final
-        heard: list[Verdict] = []
-        goodbye = False
         try:
-            while len(heard) < len(self._ends):
-                heard.append(_hear(wire, command, final, whole=len(heard) < left))
+            for position in range(len(self._ends)):
+                _hear(wire, heard, command, final, whole=position < left)
+            _check_that_it_is_over(wire)
         except Broken as broken:
+            if broken.reply is not None:  # a goodbye
+                return broken, 0
+            if isinstance(broken, OutOfStep):
+                over = broken
+                if not _is_read_as_commands(broken, heard):
+                    heard.clear()  # perhaps none of these replies was meant for its message
             over = over or broken
-            last = broken.reply or (heard[-1].reply if heard else None)
-            goodbye = last is not None and last.code == _GOODBYE
-        else:
-            if wire.unread and not wire.unread.startswith(b"421"):
-                heard.clear()  # which reply was meant for which message, nobody knows
-                over = Broken("dot", "the server spoke out of turn")
-        yield from heard
-        if over is not None:
-            if not goodbye:
-                for _ in range(left - len(heard)):
-                    yield Verdict(Kind.AMBIGUOUS, "dot", words=over.words)
-            raise over
+        finally:
+            wire.until = math.inf
+        return over, left - len(heard)
 
 
-def _hear(wire: Wire, command: float, final: float, *, whole: bool) -> Verdict:
-    """Read the replies about one message, of which all has left or not."""
-    refused: tuple[str, Reply] | None = None
-    for stage in _STAGES:
-        reply = wire.hear(stage, command)
-        if reply.code == _GOODBYE:
-            raise Broken(stage, "", reply)
-        if reply.code >= 400 and stage != "rset":
-            refused = refused or (stage, reply)
-        elif reply.code >= 300:
-            raise Broken(stage, f"unexpected reply {reply.code} to {stage.upper()}")
-    reply = wire.hear("dot", final)
-    if reply.code >= 400:
-        stage, reply = refused or ("dot", reply)
-        return Verdict(Kind.REFUSED if reply.code >= 500 else Kind.DEFERRED, stage, reply)
-    if reply.code >= 300 or refused or not whole:
-        raise Broken("dot", f"unexpected reply {reply.code} to the message")
-    return Verdict(Kind.SENT, "dot", reply)
+def _hear(wire: Wire, heard: list[Verdict], command: float, final: float, *, whole: bool) -> None:
+    """Read the replies about one message, of which all has left or not, and note what they say."""
+    refused: Verdict | None = None
+    try:
+        for stage in _STAGES:
+            reply = wire.hear(stage, final if stage == "dot" else command)
+            leaves = reply.code == _GOODBYE and not wire.says_more(_GOODBYE_SECONDS)
+            # Before the message, a goodbye says nothing about it.
+            if reply.code >= 400 and stage != "rset" and (stage == "dot" or not leaves):
+                refused = refused or _refused(stage, reply)
+            if leaves:
+                raise Broken(stage, "", reply)
+            good = reply.code < 300 and (stage != "dot" or (whole and refused is None))
+            if not good and (stage == "rset" or reply.code < 400):
+                raise OutOfStep(stage, f"unexpected reply {reply.code} to {_NAMES[stage]}")
+    except Broken:
+        if refused is not None:  # whatever else was to be said about it
+            heard.append(refused)
+        raise
+    heard.append(refused or Verdict(Kind.SENT, "dot", reply))
+
+
+_NAMES = {"rset": "RSET", "mail": "MAIL", "rcpt": "RCPT", "dot": "the message"}
+
+
+def _refused(stage: str, reply: Reply) -> Verdict:
+    return Verdict(Kind.REFUSED if reply.code >= 500 else Kind.DEFERRED, stage, reply)
+
+
+def _check_that_it_is_over(wire: Wire) -> None:
+    """Raise `OutOfStep` if there is a reply too many: then the last that we took is not the last.
+    A server may leave now, and say so."""
+    if not wire.silent() and wire.says_more(0) and not wire.unread.startswith(b"421"):
+        raise OutOfStep("dot", "the server spoke out of turn")
+
+
+def _is_read_as_commands(broken: OutOfStep, heard: list[Verdict]) -> bool:
+    """Say whether the server reads as commands a message whose recipient it refused (go-smtp did,
+    before 0.26). The replies before that one were what they seemed."""
+    return broken.stage == "rset" and bool(heard) and heard[-1].kind is not Kind.SENT

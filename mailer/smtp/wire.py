@@ -41,6 +41,8 @@ class Wire:
     """What is blotted out of the server's words."""
     until = math.inf
     """Of the monotonic clock: nothing is waited for any longer, whatever seconds are given."""
+    heard_at = -math.inf
+    """When the server's latest words were read."""
 
     def __init__(
         self,
@@ -160,6 +162,15 @@ class Wire:
         """What has arrived and was not asked for yet."""
         return self._inbox[self._read_to :]
 
+    def says_more(self, seconds: float) -> bool:
+        """Wait for so long, and say whether there are words of the server that were not read."""
+        if self._read_to == len(self._inbox):
+            try:
+                self._fill("", min(seconds, self.until - monotonic()))
+            except Broken:
+                return False
+        return True
+
     def silent(self) -> bool:
         """Say whether the server has neither hung up nor said anything that was not read yet."""
         if self._read_to < len(self._inbox):
@@ -197,6 +208,7 @@ class Wire:
             raise Broken(stage, "the server closed the connection")
         self._inbox = self._inbox[self._read_to :] + data
         self._read_to = 0
+        self.heard_at = monotonic()
 
     def _wait_at_most(self, seconds: float) -> None:
         if seconds < 0:
