@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -204,12 +204,11 @@ def test_all_may_be_refused() -> None:
 
 @pytest.mark.parametrize("new", [False, True])
 @pytest.mark.parametrize("stage", ["rset", "mail", "rcpt"])
-@pytest.mark.parametrize("then", ["close", "hang"])
+@pytest.mark.parametrize("how", ["close", "reset"])
 def test_after_a_goodbye_before_a_message_nobody_is_in_doubt(
-    stage: str, then: str, *, new: bool
+    stage: str, how: Literal["close", "reset"], *, new: bool
 ) -> None:
-    bye = Do(BYE.reply, then)  # type: ignore[arg-type]
-    with grouped(fourth(stage, bye), new=new) as (smtp, transport):
+    with grouped(fourth(stage, Do(BYE.reply, how)), new=new) as (smtp, transport):
         assert kinds(send(smtp, transport)) == [SENT] * MANY
         assert smtp.recipients == recipients(MANY)
         assert sessions(smtp) == [0, 0, 0, 1, 1, 1]
@@ -240,6 +239,15 @@ def test_a_server_that_says_421_and_stays_gets_nothing_twice(stage: str) -> None
         assert kinds(outcomes) == [SENT, SENT, SENT, Kind.DEFERRED, SENT, SENT]
         assert (outcomes[3].stage, outcomes[3].code) == (stage, 421)
         assert set(sessions(smtp)) == {0}
+
+
+@pytest.mark.parametrize("stage", ["mail", "dot"])
+def test_a_421_after_which_the_server_neither_leaves_nor_speaks_is_no_goodbye(stage: str) -> None:
+    """It may be at work on what follows."""
+    with grouped(fourth(stage, Do(BYE.reply, "hang")), timeout=0.5) as (smtp, transport):
+        outcomes = send(smtp, transport)
+        assert kinds(outcomes) == [*[SENT] * 3, Kind.DEFERRED, *[AMBIGUOUS] * 2]
+        assert outcomes[3].code == 421
 
 
 def test_a_goodbye_to_the_first_message_of_a_new_connection_is_its_answer() -> None:

@@ -19,8 +19,8 @@ from .wire import Broken, Wire
 _STAGES = ("rset", "mail", "rcpt", "dot")
 _GOODBYE = 421
 _GOODBYE_SECONDS = 1.0
-"""Many a server says 421 and stays, as a refusal for now: one that goes on within so long (as it
-does at once, for the commands are there) takes the messages that follow."""
+"""Many a server says 421 as a refusal for now, stays, and takes what follows: it has not said
+goodbye unless it hangs up within so long."""
 
 
 class OutOfStep(Broken):
@@ -115,7 +115,7 @@ def _hear(wire: Wire, heard: list[Verdict], command: float, final: float, *, who
     try:
         for stage in _STAGES:
             reply = wire.hear(stage, final if stage == "dot" else command)
-            leaves = reply.code == _GOODBYE and not wire.says_more(_GOODBYE_SECONDS)
+            leaves = reply.code == _GOODBYE and wire.hangs_up(_GOODBYE_SECONDS)
             # Before the message, a goodbye says nothing about it.
             if reply.code >= 400 and stage != "rset" and (stage == "dot" or not leaves):
                 refused = refused or _refused(stage, reply)
@@ -141,7 +141,7 @@ def _refused(stage: str, reply: Reply) -> Verdict:
 def _check_that_it_is_over(wire: Wire) -> None:
     """Raise `OutOfStep` if there is a reply too many: then the last that we took is not the last.
     A server may leave now, and say so."""
-    if not wire.silent() and wire.says_more(0) and not wire.unread.startswith(b"421"):
+    if not (wire.silent() or wire.hangs_up(0) or wire.unread.startswith(b"421")):
         raise OutOfStep("dot", "the server spoke out of turn")
 
 

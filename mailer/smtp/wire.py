@@ -162,14 +162,18 @@ class Wire:
         """What has arrived and was not asked for yet."""
         return self._inbox[self._read_to :]
 
-    def says_more(self, seconds: float) -> bool:
-        """Wait for so long, and say whether there are words of the server that were not read."""
-        if self._read_to == len(self._inbox):
-            try:
-                self._fill("", min(seconds, self.until - monotonic()))
-            except Broken:
-                return False
-        return True
+    def hangs_up(self, seconds: float) -> bool:
+        """Wait for so long, and say whether the server has hung up and left no words unread."""
+        if self._read_to < len(self._inbox):
+            return False
+        try:
+            self._wait_at_most(min(seconds, self.until - monotonic()))
+            self._inbox += self._socket.recv(_TLS_RECORD)
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        return self._read_to == len(self._inbox)
 
     def silent(self) -> bool:
         """Say whether the server has neither hung up nor said anything that was not read yet."""
