@@ -7,7 +7,9 @@ on a connection that it had kept may rightly go on at once over a new one: it me
 
 Before a sender is known, the server misbehaves as the next line of FOLDER/modes says, one for each
 connection; while there is a FOLDER/closed it refuses them. With certificates in FOLDER it takes
-mail by STARTTLS alone, and only from who has logged in.
+mail by STARTTLS alone, and only from who has logged in. With a FOLDER/lockstep it does not offer
+PIPELINING; with a FOLDER/chunking it offers CHUNKING, and notes who came in a chunk in
+FOLDER/chunks.
 
 Each transaction, and each conversation that does not come so far, is a line
 ``began ended name misdeed`` of FOLDER/talks.
@@ -31,6 +33,8 @@ from .oracle import MESSAGE_ID, note
 
 IGNORES_SECONDS = 3.0
 """How long it reads nothing in the middle of a message."""
+HEAD_BYTES = 5000
+"""Of a chunk, what is read before its middle: the head, and more."""
 
 
 class Talk(NamedTuple):
@@ -141,7 +145,7 @@ class _Conversation:
             self._begin(self.at_quit)
             self.answer("quit", b"221 2.0.0 bye\r\n")
             raise Left
-        elif word in {b"MAIL", b"RCPT", b"DATA"}:
+        elif word in {b"MAIL", b"RCPT", b"DATA", b"BDAT"}:
             self._transact(word, line)
         else:
             self.peer.say(b"250 2.0.0 ok\r\n")
@@ -166,6 +170,8 @@ class _Conversation:
                 self.peer.say(b"503 5.5.1 RCPT first\r\n")
             elif self.answer("data", b"354 go on\r\n"):
                 self._receive()
+        elif word == b"BDAT":
+            self._receive_chunk(int(line.split()[1]))
 
     def answer(self, stage: str, good: bytes) -> bool:
         """Say what is good, or misbehave. Return whether the client may go on."""
@@ -205,6 +211,23 @@ class _Conversation:
                 email_id = found[1].decode()
             if number == 20 and (how := self._misdeed("body")):
                 self._misbehave_in_the_middle(how)
+        self._judge(email_id)
+
+    def _receive_chunk(self, size: int) -> None:
+        """Take a message that is one chunk (RFC 3030), also one for nobody."""
+        head = self.peer.take(min(size, HEAD_BYTES))
+        if self.recipient and size > HEAD_BYTES and (how := self._misdeed("body")):
+            self._misbehave_in_the_middle(how)
+        self.peer.take(size - len(head))
+        found = MESSAGE_ID.search(head)
+        if not self.recipient or found is None:
+            self.peer.say(b"503 5.5.1 RCPT first\r\n")
+            return
+        self.server.write("chunks", self.name)
+        self._judge(found[1].decode())
+
+    def _judge(self, email_id: str) -> None:
+        """Accept what was received, or misbehave."""
         if self.name.startswith("quit"):
             self.at_quit = self.name
         how = self._misdeed("dot")
@@ -213,7 +236,7 @@ class _Conversation:
             raise Left
         time.sleep(self.server.delay)
         # Refused, it is not accepted; whatever else goes wrong then, it is.
-        if how not in {"4xx", "5xx", "421"}:
+        if how not in {"4xx", "5xx", "421", "stays"}:
             note(self.server.folder, email_id, self.recipient)
         if how:
             MISDEEDS[how](self.peer, b"250 2.0.0 accepted\r\n")
@@ -233,6 +256,8 @@ class _Conversation:
         offered = [b"oracle.example", b"8BITMIME"]
         if not (self.server.folder / "lockstep").exists():
             offered.append(b"PIPELINING")
+        if (self.server.folder / "chunking").exists():
+            offered.append(b"CHUNKING")
         if self.server.secure:
             encrypted = isinstance(self.peer.sock, ssl.SSLSocket)
             if encrypted:

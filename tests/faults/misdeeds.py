@@ -36,6 +36,18 @@ class Peer:
         self._read_to = end
         return line
 
+    def take(self, size: int) -> bytes:
+        """Return so many bytes."""
+        pieces = []
+        while size:
+            if self._read_to == len(self._inbox):
+                self._read()
+            piece = self._inbox[self._read_to : self._read_to + size]
+            pieces.append(piece)
+            size -= len(piece)
+            self._read_to += len(piece)
+        return b"".join(pieces)
+
     def say(self, words: bytes) -> None:
         self.sock.sendall(words)
 
@@ -124,6 +136,7 @@ MISDEEDS: dict[str, Misdeed] = {
     "5xx": _instead(b"550 5.1.1 never\r\n"),
     "full": _instead(b"552 5.2.2 full\r\n"),
     "421": _instead(b"421 4.3.2 closing\r\n", then=_drop),
+    "stays": _instead(b"421 4.7.0 try again later\r\n"),
     "452": _instead(b"452 4.3.1 no space left\r\n", then=_drop),
     "454": _instead(b"454 4.7.0 not now\r\n"),
     "530": _instead(b"530 5.7.0 log in first\r\n"),
@@ -143,6 +156,6 @@ MISDEEDS: dict[str, Misdeed] = {
 }
 """By name: each is given what a good server would say, and says it, or does not, in its way."""
 
-ARE_ANSWERS = {"4xx", "5xx", "full", "tarpit"}
+ARE_ANSWERS = {"4xx", "5xx", "full", "stays", "tarpit"}
 """After these the conversation can go on."""
 SAY_WHAT_IS_GOOD = {"late", "drip", "early", "tarpit", "slow"}

@@ -3,7 +3,8 @@
 Each accepted message is a line ``time message-id recipient`` of FOLDER/accepted, on disk before
 its 250 leaves. A recipient whose name begins with ``body-`` or ``dot-`` makes it wait once, in the
 middle of the message or after its final dot (accepted, not yet answered), until the worker that
-sends it was killed: it leaves NAME.waits in FOLDER and looks for NAME.killed there.
+sends it was killed: it leaves NAME.waits in FOLDER and looks for NAME.killed there. With a
+FOLDER/chunking it offers CHUNKING.
 """
 
 from __future__ import annotations
@@ -83,17 +84,22 @@ def _talk(sock: socket.socket, folder: Path, delay: float) -> None:
 
 def _converse(sock: socket.socket, lines: BinaryIO, folder: Path, delay: float) -> None:
     recipient = ""
+    chunking = b"250-CHUNKING\r\n" if (folder / "chunking").exists() else b""
     sock.sendall(b"220 oracle.example ESMTP\r\n")
     while line := lines.readline():
         word = line[:4].upper()
         if word == b"EHLO":
-            sock.sendall(b"250-oracle.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n")
+            offered = b"250-PIPELINING\r\n" + chunking
+            sock.sendall(b"250-oracle.example\r\n" + offered + b"250 8BITMIME\r\n")
         elif word == b"RCPT":
             recipient = line[line.index(b"<") + 1 : line.index(b">")].decode()
             sock.sendall(b"250 2.1.5 ok\r\n")
-        elif word == b"DATA":
-            sock.sendall(b"354 go on\r\n")
-            email_id = _read_message(lines, folder, recipient)
+        elif word in {b"DATA", b"BDAT"}:
+            if word == b"DATA":
+                sock.sendall(b"354 go on\r\n")
+                email_id = _read_message(lines, folder, recipient)
+            else:
+                email_id = _read_chunk(lines, int(line.split()[1]))
             if email_id is None:
                 return
             time.sleep(delay)
@@ -119,6 +125,13 @@ def _read_message(lines: BinaryIO, folder: Path, recipient: str) -> str | None:
         if number == 20 and recipient.startswith("body-"):
             _wait_for_the_kill(folder, recipient)
     return None
+
+
+def _read_chunk(lines: BinaryIO, size: int) -> str | None:
+    """Return the email's id, None when the client left before the end."""
+    message = lines.read(size)
+    found = MESSAGE_ID.search(message)
+    return found[1].decode() if found is not None and len(message) == size else None
 
 
 def note(folder: Path, email_id: str, recipient: str) -> None:

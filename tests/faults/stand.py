@@ -127,10 +127,11 @@ class Stand:
         delay: float = 0,
         server: str = "tests.faults.oracle",
         port: int = 0,
+        chunking: bool = False,
         environs: Sequence[Mapping[str, str]] = (),
     ) -> None:
-        """``server`` is the module that runs as the oracle. ``environs`` is what each worker's
-        environment has in addition."""
+        """``server`` is the module that runs as the oracle; ``chunking``: it offers CHUNKING.
+        ``environs`` is what each worker's environment has in addition."""
         self.folder = folder
         self._server = server
         self._settings = dict(settings)
@@ -139,6 +140,7 @@ class Stand:
         self._concurrency = str(concurrency)
         self._delay = delay
         self._port = port
+        self._chunking = chunking
         self._environs = environs or [{}] * workers
         self._ends = ExitStack()
         self.workers: list[Worker] = []
@@ -147,6 +149,8 @@ class Stand:
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._chunking:
+            (self.folder / "chunking").touch()
         with ExitStack() as ends:
             self.database = Database(database_url(self._settings["MAILER_DATABASE_URL"]))
             ends.callback(self.database.close)

@@ -23,7 +23,14 @@ def test_workers_killed_every_second_lose_nothing_and_double_only_what_they_had_
     settings = {**setup, **SHORT, "MAILER_BATCH": 20}
     kills: list[Fault] = []
     choose = random.Random(2026)
-    with Stand(settings, tmp_path / "stand", workers=2, delay=THINKS_SECONDS) as stand:
+    kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
+    with Stand(
+        settings,
+        tmp_path / "stand",
+        workers=2,
+        delay=THINKS_SECONDS,
+        chunking=kind == "postgresql",  # one of each: messages that travel alone, and in groups
+    ) as stand:
         with stand.client("load", "user", number, 100):
             wait_until(lambda: len(stand.told("user")) > 20, 30, stand.words)
             while len(kills) < (400 if long else 6):
@@ -41,7 +48,6 @@ def test_workers_killed_every_second_lose_nothing_and_double_only_what_they_had_
             one.updated_at.timestamp() - one.ended_at.timestamp() + SHORT["MAILER_LEASE_SECONDS"]
             for one in crashes
         ]
-    kind = setup["MAILER_DATABASE_URL"].partition(":")[0]
     publish("random kills", f"{len(kills)} kills of 2 workers", kind, verdict)
     assert verdict.accepted == number
     assert not verdict.lost
