@@ -22,6 +22,7 @@ _LOOK_AGAIN_SECONDS = 0.0005
 PING_AFTER_SECONDS = 5.0
 """A connection to PostgreSQL that was idle for longer may be lost without a word."""
 _USED_AT = "mailer_used_at"
+_WAITS = "mailer_waits"
 
 
 def postgresql_engine(url: sa.URL) -> sa.Engine:
@@ -102,7 +103,7 @@ def sqlite_engine(url: sa.URL, synchronous: str) -> sa.Engine:
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("mailer_read"):
-            prepared.run(connection, f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+            _let_wait(connection, BUSY_SECONDS)
             prepared.run(connection, "BEGIN")
         else:
             begin_to_write(connection)
@@ -116,7 +117,7 @@ def begin_to_write(connection: sa.Connection) -> None:
     SQLite would look again after 1, 3, 8, 18 ms and so on: a third of a `dispatch` was such sleep
     while workers claimed and settled, which takes 2 ms.
     """
-    prepared.run(connection, "PRAGMA busy_timeout = 0")
+    _let_wait(connection, 0)
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -129,3 +130,11 @@ def begin_to_write(connection: sa.Connection) -> None:
             if code & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
         time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def _let_wait(connection: sa.Connection, seconds: float) -> None:
+    """Set how long SQLite itself waits for a lock."""
+    info = connection.connection.info
+    if info.get(_WAITS) != seconds:
+        prepared.run(connection, f"PRAGMA busy_timeout = {int(seconds * 1000)}")
+        info[_WAITS] = seconds
