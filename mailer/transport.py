@@ -26,8 +26,8 @@ GROUP_BYTES = 100_000
 """No message joins a group of this size."""
 _GROUP_SECONDS = 1.0
 """A slow server gets so many at once as it takes within so long."""
-_ALONE_SECONDS = 3600.0
-"""A server that lost count of a group gets no other for so long."""
+_ALONE_SECONDS = 600.0
+"""A server that lost count of a group, or took none of it, gets no other for so long."""
 
 
 class Step(NamedTuple):
@@ -127,7 +127,7 @@ class Transport:
         return self._pace if takes else 1
 
     def take_no_groups(self) -> None:
-        """The server got out of step with one: the messages in it are in doubt."""
+        """The server did not cope with one: the messages in it are in doubt."""
         self._alone_until = monotonic() + _ALONE_SECONDS
 
     def _travels_alone(self, envelope: Envelope) -> bool:

@@ -98,10 +98,10 @@ class SMTPServer:
         script: Mapping[str, Sequence[Do]] | None = None,
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
-        discards: bool = True,
+        bdat: Literal["good", "undiscarded", "unknown"] = "good",
     ) -> None:
-        """Unless it ``discards`` a chunk that it refused it reads it as commands, as go-smtp did
-        before 0.26."""
+        """``bdat``: undiscarded, a chunk that was refused is read as commands, as by go-smtp before
+        0.26; unknown, every chunk is."""
         unknown = set(script or {}) - STAGES
         if unknown:
             raise ValueError(f"no such stage: {unknown}")
@@ -109,7 +109,7 @@ class SMTPServer:
         self.script = {stage: list(items) for stage, items in (script or {}).items()}
         self.tls = tls
         self.implicit_tls = implicit_tls
-        self.discards = discards
+        self.bdat = bdat
         self.sessions: list[Session] = []
         self.commands: list[Command] = []
         self.messages: list[Message] = []
@@ -422,8 +422,9 @@ class _Conversation:
 
     def receive_chunk(self, size: int) -> None:
         """Take a message that is one chunk, the last (RFC 3030)."""
-        if not self.recipients and not self.server.discards:
-            self.answer("dot", b"502 5.5.1 RCPT first\r\n")
+        refused = self.server.bdat == "undiscarded" and not self.recipients
+        if refused or self.server.bdat == "unknown":
+            self.answer("dot", b"502 5.5.1 no\r\n")
             return
         if not self.inbox:
             self.inbox += self.read_some()

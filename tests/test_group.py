@@ -30,8 +30,8 @@ STAYS = Do(b"421 4.7.0 try again later\r\n")
 LATER, NEVER = Do(b"451 4.3.0 later\r\n"), Do(b"550 5.1.1 never\r\n")
 GARBAGE = Do(b"hello there\r\n")
 TWICE = Do(b"250 2.0.0 ok\r\n250 2.0.0 and one too many\r\n")
-LARGE = 8_000_000
-"""Bytes that do not fit into the buffers of a loopback connection."""
+LARGE = 32_000_000
+"""Bytes that do not fit into the buffers of a loopback connection, which may grow to 10 MB."""
 
 Script = Mapping[str, Sequence[Do]]
 
@@ -56,10 +56,13 @@ def group_to(
 
 @contextmanager
 def grouped(
-    script: Script | None = None, *, discards: bool = True, **options: Any
+    script: Script | None = None,
+    *,
+    bdat: Literal["good", "undiscarded", "unknown"] = "good",
+    **options: Any,
 ) -> Iterator[tuple[SMTPServer, Transport]]:
     with (
-        SMTPServer(features=FEATURES, discards=discards) as smtp,
+        SMTPServer(features=FEATURES, bdat=bdat) as smtp,
         group_to(smtp, **options) as transport,
     ):
         for stage, items in (script or {}).items():
@@ -357,9 +360,9 @@ def test_of_a_new_connection_that_breaks_before_all_else_one_pays() -> None:
 
 
 def test_three_connections_in_a_row_that_break_end_the_batch() -> None:
-    with grouped({"dot": [CLOSE] * 9}) as (smtp, transport):
+    with grouped({"dot": [GOOD, CLOSE] * 4}) as (smtp, transport):
         outcomes = send(smtp, transport, 40)
-        assert kinds(outcomes) == [*[AMBIGUOUS] * 30, *[Kind.UNAVAILABLE] * 10]
+        assert kinds(outcomes) == [SENT, *[AMBIGUOUS] * 9] * 3 + [Kind.UNAVAILABLE] * 10
         assert "3 connections in a row" in outcomes[-1].words
 
 
@@ -420,12 +423,36 @@ def test_a_250_before_the_message_has_left_is_not_believed() -> None:
 
 
 def test_a_server_that_reads_a_refused_message_as_commands_is_found_out() -> None:
-    with grouped(fourth("rcpt", NEVER), discards=False) as (smtp, transport):
+    with grouped(fourth("rcpt", NEVER), bdat="undiscarded") as (smtp, transport):
         outcomes = send(smtp, transport)
         assert kinds(outcomes) == [*[SENT] * 3, Kind.REFUSED, *[AMBIGUOUS] * 2]
         smtp.messages.clear()
         smtp.then("rcpt", NEVER)
         assert kinds(send(smtp, transport)) == [Kind.REFUSED, *[SENT] * 5], "another group"
+
+
+# A server that takes no chunks
+
+
+@pytest.mark.parametrize("code", [500, 502, 503])
+def test_a_server_that_does_not_know_bdat_refuses_no_email_for_that(code: int) -> None:
+    with grouped({"dot": [Do(b"%d 5.5.1 what?\r\n" % code)]}) as (smtp, transport):
+        assert kinds(send(smtp, transport)) == [Kind.DEFERRED, *[SENT] * 5]
+
+
+def test_one_that_reads_every_message_as_commands_gets_them_the_other_way() -> None:
+    with grouped(bdat="unknown") as (smtp, transport):
+        assert kinds(send(smtp, transport)) == [Kind.DEFERRED, *[AMBIGUOUS] * 5]
+        assert smtp.messages == []
+        assert kinds(send(smtp, transport)) == [SENT] * MANY
+
+
+@pytest.mark.parametrize("loss", [HANG, CLOSE])
+def test_one_that_does_not_answer_the_first_message_gets_the_next_the_other_way(loss: Do) -> None:
+    with grouped({"dot": [loss]}, timeout=0.5, final_timeout=0.5) as (smtp, transport):
+        assert kinds(send(smtp, transport)) == [AMBIGUOUS] * MANY
+        assert kinds(send(smtp, transport)) == [SENT] * MANY
+        assert smtp.lines.count("DATA") == MANY
 
 
 # What the server cannot take

@@ -74,7 +74,7 @@ class Connection:
         self._final_timeout = server.final_timeout
         self._pipelining = "PIPELINING" in self._features
         self.takes_groups = self._pipelining and "CHUNKING" in self._features
-        """Whether `deliver_group` may be used; no longer once the server has lost count."""
+        """Whether `deliver_group` may be used; no longer once the server did not cope with one."""
         self._announced: Envelope | None = None
         self._reset_due = False
 

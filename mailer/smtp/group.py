@@ -23,8 +23,14 @@ _GOODBYE_SECONDS = 1.0
 goodbye unless it hangs up within so long."""
 
 
+_NO_COMMAND = range(500, 505)
+"""Replies to BDAT that say nothing about the message: so answers a server behind something that
+knows no BDAT and lets the offer of it pass."""
+
+
 class OutOfStep(Broken):
-    """The server's replies do not belong to our commands: how many it answers, nobody knows."""
+    """The server's replies do not belong to our commands: how many it answers, nobody knows. Or it
+    answers none with a message."""
 
 
 class Verdict(NamedTuple):
@@ -103,7 +109,9 @@ class Group:
                 over = broken
                 if not _is_read_as_commands(broken, heard):
                     heard.clear()  # perhaps none of these replies was meant for its message
-            over = over or broken
+            if over is None:
+                mute = broken.stage == "dot" and not heard
+                over = OutOfStep("dot", broken.words) if mute else broken
         finally:
             wire.until = math.inf
         return over, left - len(heard)
@@ -135,7 +143,8 @@ _NAMES = {"rset": "RSET", "mail": "MAIL", "rcpt": "RCPT", "dot": "the message"}
 
 
 def _refused(stage: str, reply: Reply) -> Verdict:
-    return Verdict(Kind.REFUSED if reply.code >= 500 else Kind.DEFERRED, stage, reply)
+    lasting = reply.code >= 500 and not (stage == "dot" and reply.code in _NO_COMMAND)
+    return Verdict(Kind.REFUSED if lasting else Kind.DEFERRED, stage, reply)
 
 
 def _check_that_it_is_over(wire: Wire) -> None:
