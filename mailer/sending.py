@@ -27,7 +27,7 @@ from .turn import Turn
 
 _FIRST_LOT = 10
 """Emails over one connection until it is known how far the server is; at least as many as
-`Transport.reckon` wants."""
+`Pace.reckon` wants."""
 _ONE_FAILURE_SECONDS = 1.0
 """Streams that are cut off within so long met the same failure."""
 
@@ -95,11 +95,11 @@ class Sending:
         usable = True
         while admitted and usable and not self._over:
             # Over one connection, until it is known how far the server is.
-            lot = len(admitted) if transport.is_reckoned else min(len(admitted), _FIRST_LOT)
-            number = self._turn.connections(name, min(transport.useful, lot))
+            lot = len(admitted) if transport.pace.is_known else min(len(admitted), _FIRST_LOT)
+            number = self._turn.connections(name, min(transport.pace.connections, lot))
             before, cpu = len(admitted), time.process_time()
             usable = self._send_lot(name, admitted, lot, number)
-            transport.reckon(before - len(admitted), time.process_time() - cpu)
+            transport.pace.reckon(before - len(admitted), time.process_time() - cpu)
         if not usable:
             self._waiting.extendleft(reversed(admitted))
 
@@ -146,7 +146,7 @@ class Sending:
         if not unavailable:
             return True
         if served:  # it is well, and wants no more connections
-            transport.take_no_more_than(served)
+            transport.pace.take_no_more_than(served)
             return True
         self._unavailable.update(unavailable)
         # Several streams may find out, but it is one failure.

@@ -1,33 +1,21 @@
-"""A named way out: a server, and the connections to it that are kept open between emails."""
+"""A named way out: sends envelopes to a server, one outcome for each."""
 
 from __future__ import annotations
 
 import math
-import os
-import threading
-import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
 from .outcome import Kind, Outcome
+from .pace import Pace
+from .pool import Pool
 from .smtp import ConnectFailed, Connection, Envelope, Interrupted, Observer, Server
 
 _LOSSES_IN_A_ROW = 3
-_MOST_SECONDS = 300.0
-"""A server that wanted no more connections is asked again after so long."""
-_RECKONED_WITH = 8
-"""Fewer emails say little about what one costs."""
-_GROUP = 10
-"""Messages that travel at once: a connection that breaks leaves as many in doubt, and each may
-arrive twice. With 20 a drain is 2 % faster."""
 GROUP_BYTES = 100_000
 """No message joins a group of this size."""
-_GROUP_SECONDS = 1.0
-"""A slow server gets so many at once as it takes within so long."""
-_ALONE_SECONDS = 600.0
-"""A server that lost count of a group, or took none of it, gets no other for so long."""
 
 
 class Step(NamedTuple):
@@ -59,29 +47,14 @@ class Transport:
         """``observe`` hears all that is said on every connection, less the secrets."""
         self.name = name
         self.server = server
-        self.max_messages = max_messages_per_connection
-        self._max_idle = max_idle_seconds
-        self._observe = observe
-        self.worth = 1
-        """How many connections at once it is worth to use: while one waits for its reply, this
-        process has time for others."""
-        self.is_reckoned = False
-        self._pace = 1
-        """How many messages the server takes in the time that a group may take."""
-        self._takes_groups = False
-        self._alone_until = 0.0
-        self._most: float = math.inf
-        self._most_until = 0.0
-        self._begin()
-
-    def _begin(self) -> None:
-        self.fastest = math.inf
-        """Seconds that the fastest email took of late: of a busy machine the others tell more than
-        of the server."""
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._idle: list[tuple[float, Connection]] = []  # since when; the oldest first
-        self._opened: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self.pool = Pool(
+            server,
+            transport=name,
+            max_messages=max_messages_per_connection,
+            max_idle=max_idle_seconds,
+            observe=observe,
+        )
+        self.pace = Pace()
 
     def send(
         self,
@@ -104,7 +77,7 @@ class Transport:
         for now, they are NOT_STARTED. What the iterable or ``may_start`` raises comes through, and
         nothing more is sent.
         """
-        run = _Run(self, may_start, mark, until)
+        run = _Run(self.pool, self.pace, may_start, mark, until)
         try:
             source = iter(envelopes)
             envelope = next(source, None)
@@ -123,12 +96,7 @@ class Transport:
     @property
     def group(self) -> int:
         """How many messages may travel at once."""
-        takes = self._takes_groups and monotonic() >= self._alone_until
-        return self._pace if takes else 1
-
-    def take_no_groups(self) -> None:
-        """The server did not cope with one: the messages in it are in doubt."""
-        self._alone_until = monotonic() + _ALONE_SECONDS
+        return self.pace.group if self.pool.takes_groups else 1
 
     def _travels_alone(self, envelope: Envelope) -> bool:
         return envelope.alone or self.group == 1
@@ -145,30 +113,6 @@ class Transport:
             group.append(following)
             size += len(following.message)
         return group, None
-
-    def reckon(self, emails: int, cpu_seconds: float) -> None:
-        """Say how many emails were just sent, and what they cost this process in all; see `worth`.
-
-        At 20 ms to the server and half a millisecond an email that is 41, in the same room 1.
-        """
-        if emails >= _RECKONED_WITH and self.fastest < math.inf:
-            self.is_reckoned = True
-            self.worth = 1 + int(self.fastest / max(cpu_seconds / emails, 0.0001))
-            self._pace = max(1, min(_GROUP, int(_GROUP_SECONDS / max(self.fastest, 0.0001))))
-            self.fastest = math.inf
-
-    def took(self, seconds: float, messages: int) -> None:
-        """Say how long so many messages took."""
-        self.fastest = min(self.fastest, seconds / messages)
-
-    @property
-    def useful(self) -> int:
-        """How many connections at once are worth it, and wanted by the server."""
-        return int(min(self.worth, self._most if monotonic() < self._most_until else math.inf))
-
-    def take_no_more_than(self, connections: int) -> None:
-        """The server, which is well, took so many connections at once and no more."""
-        self._most, self._most_until = connections, monotonic() + _MOST_SECONDS
 
     def test(self, envelope: Envelope | None = None) -> Iterator[Step]:
         """Talk to the server over a new connection and yield all that is said, less the secrets.
@@ -201,58 +145,11 @@ class Transport:
 
     def close(self) -> None:
         """Close the connections that are kept. The transport can still be used."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for _, connection in idle:
-            connection.close()
+        self.pool.close()
 
     def forget(self) -> None:
         """In a forked child: drop every inherited connection without a word on it."""
-        for connection in list(self._opened):
-            connection.abandon()
-        self._begin()
-
-    def open(self, until: float = math.inf) -> Connection:
-        """Return a new connection, by ``until``. Raises `ConnectFailed`."""
-        connection = Connection(
-            self.server, transport=self.name, observe=self._observe, until=until
-        )
-        self._takes_groups = connection.takes_groups
-        with self._lock:
-            self._opened.add(connection)
-        return connection
-
-    def check_out(self, until: float = math.inf) -> Connection:
-        """Return the connection that was used last if it is still good, else a new one."""
-        if os.getpid() != self._process:
-            self.forget()
-        while True:
-            with self._lock:
-                if not self._idle:
-                    break
-                since, connection = self._idle.pop()
-            if monotonic() - since < self._max_idle and connection.usable():
-                return connection
-            connection.close()
-        return self.open(until)
-
-    def check_in(self, connection: Connection) -> None:
-        """Keep a connection for the next to check out, unless it is in the middle of something, or
-        has had all the emails that it may have."""
-        if connection.delivered >= self.max_messages:
-            connection.close()
-            return
-        now = monotonic()
-        expired = []
-        with self._lock:
-            while self._idle and now - self._idle[0][0] >= self._max_idle:
-                expired.append(self._idle.pop(0)[1])
-            if connection.usable():
-                self._idle.append((now, connection))
-            else:
-                connection.abandon()
-        for old in expired:
-            old.close()
+        self.pool.forget()
 
 
 class _Run:
@@ -260,12 +157,14 @@ class _Run:
 
     def __init__(
         self,
-        transport: Transport,
+        pool: Pool,
+        pace: Pace,
         may_start: Callable[[], bool],
         mark: Callable[[int], bool],
         until: float,
     ) -> None:
-        self._transport = transport
+        self._pool = pool
+        self._pace = pace
         self._may_start = may_start
         self._mark = mark
         self._until = until
@@ -316,17 +215,17 @@ class _Run:
     def _attempt_group(self, connection: Connection, group: list[Envelope]) -> Iterator[Outcome]:
         """Yield the outcomes of as many as the connection takes; of the first, if it is new."""
         new, began, heard = connection.delivered == 0, monotonic(), 0
-        group = group[: max(1, self._transport.max_messages - connection.delivered)]
+        group = group[: max(1, self._pool.max_messages - connection.delivered)]
         try:
             for outcome in connection.deliver_group(group, mark=self._mark, until=self._until):
                 heard += 1
                 if outcome.kind is Kind.NOT_STARTED:
                     self._verdict = outcome
                 yield outcome
-            self._transport.took(monotonic() - began, len(group))
+            self._pace.took(monotonic() - began, len(group))
         except Interrupted as interrupted:
             if not connection.takes_groups:
-                self._transport.take_no_groups()
+                self._pace.take_no_groups()
             if not heard and (new or monotonic() >= self._until):
                 yield interrupted.outcome
 
@@ -344,38 +243,38 @@ class _Run:
 
     def end(self) -> None:
         if self._connection is not None:
-            self._transport.check_in(self._connection)
+            self._pool.check_in(self._connection)
 
     def _attempt(self, envelope: Envelope, following: Envelope | None) -> Outcome:
         """Deliver over the connection at hand, and over a new one if that one turns out stale."""
         connection = self._ready()
         while True:
             new = connection.delivered == 0
-            if connection.delivered + 1 >= self._transport.max_messages:
+            if connection.delivered + 1 >= self._pool.max_messages:
                 following = None  # goes over the next connection
             try:
                 began = monotonic()
                 outcome = connection.deliver(
                     envelope, following=following, mark=self._mark, until=self._until
                 )
-                self._transport.took(monotonic() - began, 1)
+                self._pace.took(monotonic() - began, 1)
                 return outcome
             except Interrupted as interrupted:
                 # Nothing of the message has left. A connection that did serve before tells
                 # nothing about this email; what a new one does is the answer.
                 if new or monotonic() >= self._until:
                     return interrupted.outcome
-            connection = self._connection = self._transport.open(self._until)
+            connection = self._connection = self._pool.open(self._until)
 
     def _ready(self, *, new: bool = False) -> Connection:
         """Return a connection that may have another message; a ``new`` one, if that at hand was
         stale: others that are kept may be as well."""
         connection = self._connection
-        if connection is not None and connection.delivered >= self._transport.max_messages:
+        if connection is not None and connection.delivered >= self._pool.max_messages:
             connection.close()
         if connection is None or not connection.alive:
             self._connection = None
-            find = self._transport.open if new else self._transport.check_out
+            find = self._pool.open if new else self._pool.check_out
             connection = self._connection = find(self._until)
         return connection
 

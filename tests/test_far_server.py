@@ -108,7 +108,7 @@ def test_a_login_refused_for_now_is_charged_to_one_email(make_app: AppFactory) -
         accept(app, 60)
         state = of(app)
         transport = state.traffic.transports["far"]
-        transport.worth, transport.is_reckoned = OWN_CONNECTIONS, True
+        transport.pace.worth, transport.pace.is_known = OWN_CONNECTIONS, True
         with app.app_context():
             drain(state, "default")
         assert sum(row.attempts for row in state.ledger.list(Filters(), None)) == 1

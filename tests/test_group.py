@@ -44,8 +44,8 @@ def group_to(
     ``new``."""
     with transport_to(smtp, most=most, **options) as transport:
         assert kinds(list(transport.send(envelopes(1, "before")))) == [SENT]
-        transport.took(0.001, 1)
-        transport.reckon(10, 0.01)
+        transport.pace.took(0.001, 1)
+        transport.pace.reckon(10, 0.01)
         assert transport.group == 10
         if new:
             transport.close()
@@ -139,8 +139,8 @@ def test_a_server_without_what_it_takes_gets_one_after_the_other(missing: str) -
     features = [feature for feature in FEATURES if feature != missing]
     with SMTPServer(features=features) as smtp, transport_to(smtp) as transport:
         for _ in range(2):
-            transport.took(0.001, 1)
-            transport.reckon(10, 0.01)
+            transport.pace.took(0.001, 1)
+            transport.pace.reckon(10, 0.01)
             assert transport.group == 1
             assert kinds(list(transport.send(envelopes(12)))) == [SENT] * 12
         assert not [line for line in smtp.lines if line.startswith("BDAT")]
@@ -151,8 +151,8 @@ def test_a_slow_server_gets_as_many_at_once_as_it_takes_in_a_second(
     seconds: float, group: int
 ) -> None:
     with grouped() as (_, transport):
-        transport.took(seconds * 5, 5)
-        transport.reckon(10, 0.01)
+        transport.pace.took(seconds * 5, 5)
+        transport.pace.reckon(10, 0.01)
         assert transport.group == group
 
 

@@ -97,8 +97,8 @@ def test_a_server_that_offers_it_on_one_connection_and_not_on_the_next_gets_all(
 def test_an_envelope_whose_commands_are_said_by_then_is_never_said_again_in_a_group() -> None:
     """The second is announced with the first, and then another connection offers CHUNKING."""
     with SMTPServer(features=FEATURES) as smtp, transport_to(smtp) as transport:
-        transport.took(0.001, 1)
-        transport.reckon(10, 0.01)
+        transport.pace.took(0.001, 1)
+        transport.pace.reckon(10, 0.01)
         # The reply to DATA takes its time, so that the connection is still silent.
         smtp.then("data", GOOD, Do(call=lambda: time.sleep(0.2)))
         outcomes = transport.send(envelopes(4))
@@ -234,8 +234,8 @@ def test_what_was_heard_counts_although_a_time_limit_strikes_while_the_rest_is_w
         server = Server(host="127.0.0.1", port=smtp.port, timeout=5, final_timeout=5)
         transport = Transport("relay", server, observe=observe)
         assert kinds(list(transport.send(envelopes(1, "before")))) == [SENT]
-        transport.took(0.001, 1)
-        transport.reckon(10, 0.01)
+        transport.pace.took(0.001, 1)
+        transport.pace.reckon(10, 0.01)
         outcomes = []
         with pytest.raises(TimeUp):
             for outcome in transport.send(envelopes(MANY)):
