@@ -396,6 +396,14 @@ def test_after_a_reply_too_many_none_is_taken_for_that_to_a_message(
         assert transport.group == 1, "it goes on sending groups"
 
 
+def test_a_421_too_many_is_no_goodbye_of_a_server_that_stays() -> None:
+    """Perhaps it is the reply to the last message, and that one was taken for it is another's."""
+    script = {**fourth("mail", TWICE), "dot": [*[GOOD] * 5, STAYS]}
+    with grouped(script) as (smtp, transport):
+        assert kinds(send(smtp, transport)) == [AMBIGUOUS] * MANY
+        assert transport.group == 1
+
+
 @pytest.mark.parametrize("stage", ["rset", "mail", "rcpt", "dot"])
 def test_a_reply_that_no_command_asked_for_leaves_all_in_doubt(stage: str) -> None:
     with grouped(fourth(stage, Do(b"354 go on\r\n"))) as (smtp, transport):

@@ -149,8 +149,16 @@ def _refused(stage: str, reply: Reply) -> Verdict:
 
 def _check_that_it_is_over(wire: Wire) -> None:
     """Raise `OutOfStep` if there is a reply too many: then the last that we took is not the last.
-    A server may leave now, and say so."""
-    if not (wire.silent() or wire.hangs_up(0) or wire.unread.startswith(b"421")):
+    (Unless it comes later: it is noticed before the next group, and this one is believed.) A server
+    may leave now, and say so."""
+    if wire.silent() or wire.hangs_up(0):
+        return
+    try:
+        reply = wire.hear("dot", _GOODBYE_SECONDS)
+        leaves = reply.code == _GOODBYE and wire.hangs_up(_GOODBYE_SECONDS)
+    except Broken:
+        leaves = False
+    if not leaves:
         raise OutOfStep("dot", "the server spoke out of turn")
 
 
