@@ -22,7 +22,7 @@ from typing import Any
 from mailer import Attachment, create_app, dispatch, dispatch_many
 from mailer.doorbell import TASK, Doorbell
 from mailer.errors import LedgerUnavailable
-from mailer.ledger import Ledger
+from mailer.ledger import record
 
 from .striking import folder, strike
 
@@ -108,12 +108,16 @@ def _dispatch(app: Any, recipient: str, **arguments: Any) -> None:
 
 def _deadly(app: Any, recipient: str) -> None:
     """Die at the step of dispatch that the recipient is named after."""
-    record = Ledger.record
+    stored = record.record
     task = app.extensions["celery"].tasks[TASK]
     publish = task.apply_async
 
-    def recorded(*args: Any) -> Any:
-        result = record(*args)
+    def recorded(connection: Any, drafts: Any, *args: Any) -> Any:
+        # In PostgreSQL the one statement of a plain email commits itself.
+        commits = connection.dialect.name == "postgresql" and record.is_plain(drafts)
+        if commits:
+            strike("commit_before", [recipient])
+        result = stored(connection, drafts, *args)
         strike("commit_before", [recipient])
         return result
 
@@ -128,7 +132,7 @@ def _deadly(app: Any, recipient: str) -> None:
         strike("ring_after", [recipient])
         return result
 
-    Ledger.record = recorded  # type: ignore[method-assign,assignment]
+    record.record = recorded  # type: ignore[assignment]
     Doorbell.ring_for_commit = rung  # type: ignore[method-assign,assignment]
     task.apply_async = published
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mailer import create_app, sending
+from mailer import settling as books
 from mailer.ledger import Ledger, claims, settling
 from mailer.models import Delivery
 from mailer.outcome import Kind
@@ -96,7 +97,7 @@ _wrap(
     before=lambda ledger, token, id: strike("mark_before", [_recipients[id]]),
     after=lambda result, ledger, token, id: strike("mark_after", [_recipients[id]]),
 )
-_wrap(sending, "transition", before=_heard)
+_wrap(books, "transition", before=_heard)
 _wrap(settling, "settle", after=_settled("settle_within"))
 _wrap(Ledger, "settle", after=_settled("settle_after"))
 
