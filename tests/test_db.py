@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -16,7 +18,7 @@ from alembic.script import ScriptDirectory
 from mailer.db import VERSION_TABLE, Database, alembic_config
 from mailer.errors import LedgerUnavailable, NotMigrated
 from mailer.expressions import now
-from mailer.models import REVISION, Base, Email, Switch
+from mailer.models import REVISION, WHERE, Base, Email, Switch
 from mailer.prepared import Prepared
 
 from .relay import relay
@@ -209,3 +211,30 @@ def test_the_claims_indexes_leave_out_what_is_finished(database: Database) -> No
         indexes = sa.inspect(connection).get_indexes("mailer_deliveries")
     partial = {index["name"] for index in indexes if index["dialect_options"]}
     assert {"ix_mailer_deliveries_due", "ix_mailer_deliveries_leased"} <= partial
+
+
+def test_a_partial_index_has_the_condition_that_queries_say(database: Database) -> None:
+    partial = [
+        index
+        for table in Base.metadata.tables.values()
+        for index in table.indexes
+        if WHERE in index.info
+    ]
+    assert len(partial) == 5
+    source = (
+        "SELECT sql FROM sqlite_master WHERE name = :name"
+        if database.is_sqlite
+        else "SELECT indexdef FROM pg_indexes WHERE indexname = :name"
+    )
+    with database.read() as connection:
+        for index in partial:
+            definition = connection.execute(sa.text(source), {"name": index.name}).scalar_one()
+            assert " WHERE " in definition
+            if database.is_sqlite:  # PostgreSQL writes it in its own words
+                assert definition.endswith(f" WHERE {index.info[WHERE]}")
+
+
+def test_one_dialect_is_loaded() -> None:
+    code = "import sys, mailer; print('sqlalchemy.dialects.postgresql' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
