@@ -9,7 +9,7 @@ from typing import Any
 from dotenv import find_dotenv, load_dotenv
 from flask import Flask
 
-from . import notifications
+from . import api, notifications
 from .errors import LedgerUnavailable, SettingError
 from .extension import Mailer
 from .state import of
@@ -32,6 +32,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     notifications.init_app(app)
     accounts.init_app(app)
     app.register_blueprint(health.health)
+    api.init_app(app)
     _check(app)
     return app
 

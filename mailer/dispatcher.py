@@ -117,6 +117,16 @@ def dispatch_many(
     return _accept(state, drafts, session) if drafts else []
 
 
+def check(**arguments: Any) -> None:
+    """Raise InvalidEmail, with every problem at once, if ``dispatch`` would."""
+    draft(current(), Request(**arguments))
+
+
+def reschedule(email_id: str, send_at: datetime, *, actor: str) -> list[Changed]:
+    """Send an email at another time: those of its deliveries that still wait for theirs."""
+    return current().ledger.reschedule(email_id, send_at, actor=actor)
+
+
 def retry(filters: Filters, *, actor: str) -> list[Changed]:
     """Open failed, unknown, expired, cancelled or suppressed deliveries again and wake workers.
 

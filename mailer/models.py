@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest migration: the one that makes these tables."""
 
 LANES = ("critical", "default", "bulk")
@@ -301,3 +301,25 @@ class User(Base):
     password_hash: Mapped[str] = mapped_column(sa.String(255))
     created_at: Mapped[datetime] = mapped_column(Instant)
     confirmed_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class ApiKey(Base):
+    """Who may use the HTTP API, and for what. The key itself is stored nowhere."""
+
+    __tablename__ = "mailer_api_keys"
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(100))
+    digest: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    """SHA-256 of the key, in hexadecimal. The key has 256 random bits: there is nothing to guess
+    that a slow hash would make slower."""
+    scopes: Mapped[list[str]] = mapped_column(Json)
+    senders: Mapped[list[str]] = mapped_column(Json)
+    """Patterns such as ``*@example.com``; empty: any."""
+    templates: Mapped[list[str]] = mapped_column(Json)
+    """Patterns such as ``reset_*``; empty: any, and content without one."""
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    expires_at: Mapped[datetime | None] = mapped_column(Instant)
+    last_used_at: Mapped[datetime | None] = mapped_column(Instant)
+    """To the minute."""
+    revoked_at: Mapped[datetime | None] = mapped_column(Instant)

@@ -59,6 +59,7 @@ AS_A_SERVICE = [
     "gunicorn 'mailer:create_app()'",
     "celery -A make_celery worker --loglevel INFO",
     "celery -A make_celery beat --loglevel INFO",
+    "mailer keys create shop --sender '*@shop.example.com'",
     "mailer status",
     "mailer list --state failed --since 2h",
     "mailer show ID",
@@ -150,7 +151,7 @@ def terminals(tmp_path: Path, redis_url: str) -> Iterator[Terminals]:
 
 
 def test_the_first_email_in_an_own_app_arrives(terminals: Terminals) -> None:
-    (shop,) = blocks("python")
+    shop = blocks("python")[0]
     (terminals.folder / "shop.py").write_text(shop)
     mkdir, subject, body, export, upgrade, catcher, worker, beat, web, curl, listing = (
         IN_THE_OWN_APP
@@ -183,7 +184,8 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
         "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{terminals.ports['5000']}",
         "PYTHONPATH": str(CHECKOUT),  # make_celery.py lies at the top of a checkout
     }
-    dotenv, parts, on_call = AS_A_SERVICE[:5], AS_A_SERVICE[5:9], AS_A_SERVICE[9:]
+    dotenv, parts = AS_A_SERVICE[:5], AS_A_SERVICE[5:9]
+    create_key, *on_call = AS_A_SERVICE[9:]
     upgrade, gunicorn, worker, beat = parts
     status, listing, show, retry, pause, resume, transports, rest, test = on_call
     for line in dotenv:
@@ -208,6 +210,13 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     assert "451" in shown
     assert "Greylisted" in shown
     terminals.run(retry)
+    terminals.environ |= {
+        "RESEND_API_URL": f"http://127.0.0.1:{terminals.ports['5000']}/api",
+        "RESEND_API_KEY": terminals.run(create_key).splitlines()[0],
+    }
+    (terminals.folder / "order.py").write_text(blocks("python")[1])
+    terminals.run("python order.py")
+    catcher.wait_for(2, to="ada@example.com")
     assert "paused" in terminals.run(pause)
     assert "resumed" in terminals.run(resume)
     assert "closed" in terminals.run(transports)

@@ -27,6 +27,7 @@ _COMMANDS = {
     "transports": "transports:transports",
     "export": "person:export",
     "purge": "person:purge",
+    "keys": "keys:keys",
     "status": "status:status",
     "preview": "preview:preview",
     "test": "test:test",

@@ -3,13 +3,14 @@
 `Ledger` gathers the verbs; each group of them has its own file: `record` (accept), `claims`
 (claim), `settling` (settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel,
 resolve), `switches` (pause, resume), `retention` (erase what is old), `person` (what is stored of
-one person; erase it), `queries`, `counts` and `figures` (read only), with `filters` to say which
-deliveries.
+one person; erase it), `queries`, `emails`, `counts` and `figures` (read only), with `filters` to
+say which deliveries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -18,6 +19,7 @@ from ..db import Database
 from . import (
     claims,
     counts,
+    emails,
     figures,
     operations,
     person,
@@ -129,6 +131,13 @@ class Ledger:
         with self.database.begin() as connection:
             return operations.cancel(connection, filters.conditions(), actor)
 
+    def reschedule(
+        self, email_id: str, send_at: datetime, *, actor: str
+    ) -> list[operations.Changed]:
+        """Move deliveries that wait for their time to another one."""
+        with self.database.begin() as connection:
+            return operations.reschedule(connection, email_id, send_at, actor)
+
     def resolve(self, filters: Filters, *, sent: bool, actor: str) -> list[operations.Changed]:
         """Decide about ``unknown`` deliveries: the server has them, or they are sent again."""
         with self.database.begin() as connection:
@@ -170,6 +179,12 @@ class Ledger:
         """Return an email with everything that happened to it. Raises NotFound."""
         with self.database.read() as connection:
             return queries.history(connection, email_id)
+
+    def page(self, limit: int, after: str | None = None, before: str | None = None) -> emails.Page:
+        """Return emails, the newest first: those older than ``after``, or newer than
+        ``before``."""
+        with self.database.read() as connection:
+            return emails.page(connection, limit, after, before)
 
     def lane(self, email_id: str) -> str | None:
         """Return the lane of an email, None when there is no such email."""

@@ -13,10 +13,8 @@ from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, Delivery, Email, Status
 
 _waits = sa.and_(IS_QUEUED, Delivery.due_at > now())
 IS_DEFERRED = sa.and_(_waits, Delivery.stage.is_not(None))
-_WAITING = {
-    "deferred": IS_DEFERRED,
-    "scheduled": sa.and_(_waits, Delivery.stage.is_(None)),
-}
+IS_SCHEDULED = sa.and_(_waits, Delivery.stage.is_(None))
+_WAITING = {"deferred": IS_DEFERRED, "scheduled": IS_SCHEDULED}
 WAITING = frozenset(_WAITING)
 STATES = (*(status.value for status in Status), *_WAITING)
 """A status, or why a queued delivery waits: ``deferred`` after an attempt, ``scheduled`` before

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ..expressions import now
 from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Email, Status
-from .filters import IS_DEFERRED, Filters
+from .filters import IS_DEFERRED, IS_SCHEDULED, Filters
 from .settling import erase_contexts
 
 
@@ -75,6 +76,19 @@ def cancel(
         .returning(*_CHANGED)
     )
     return _apply(connection, statement, actor, "cancelled")
+
+
+def reschedule(
+    connection: sa.Connection, email_id: str, send_at: datetime, actor: str
+) -> list[Changed]:
+    """Have deliveries that wait for their time wait for another one."""
+    statement = (
+        sa.update(Delivery)
+        .where(Delivery.email_id == email_id, IS_SCHEDULED)
+        .values(due_at=send_at, updated_at=now())
+        .returning(*_CHANGED)
+    )
+    return _apply(connection, statement, actor, f"rescheduled to {send_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def resolve(

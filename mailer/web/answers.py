@@ -29,7 +29,7 @@ _WORDS = {
 
 def init_app(app: Flask) -> None:
     """Answer errors of ``app`` in the form that was asked for."""
-    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(LedgerUnavailable, _ledger_unavailable)
 
 
@@ -80,7 +80,7 @@ def refusal(
     return answer
 
 
-def _http_error(error: HTTPException) -> Response:
+def http_error(error: HTTPException) -> Response:
     code = error.code or 500
     title, text = _WORDS.get(code, (error.name, ""))
     answer = refusal(title, text or error.description or error.name, status=code)

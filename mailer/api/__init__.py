@@ -1,0 +1,35 @@
+"""The HTTP API: Resend's, so that its SDKs send through the dispatcher unchanged.
+
+A program sets the SDK's base address (``RESEND_API_URL``, ``RESEND_BASE_URL``) to ``.../api`` and
+its key to one that ``mailer keys create`` printed.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, request
+
+from ..state import current
+from ..web.security import csrf
+from . import emails, errors
+from .blueprint import api
+
+__all__ = ["api", "emails", "init_app"]
+
+_BODIES = 8
+"""A request may be so many times as large as one body: text and HTML of a batch, and what JSON
+escapes."""
+
+
+def init_app(app: Flask) -> None:
+    """Mount the API."""
+    errors.init_app(app)
+    csrf.exempt(api)  # a key is no cookie: no browser sends it by itself
+    app.register_blueprint(api)
+
+
+@api.before_request
+def allow_attachments() -> None:
+    """Take larger requests than pages do: files grow by a third in base64."""
+    config = current().config
+    files = config["MAILER_MAX_ATTACHMENT_BYTES"] * 4 // 3
+    request.max_content_length = files + _BODIES * config["MAILER_MAX_BODY_BYTES"]

@@ -1,0 +1,118 @@
+"""Errors of the HTTP API: always JSON, ``{"statusCode", "name", "message"}``."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+
+from ..errors import IdempotencyConflict, InvalidEmail, LedgerUnavailable, NotFound, Problem
+from ..web import answers
+from .blueprint import api
+
+log = logging.getLogger(__name__)
+
+_NAMES = {
+    400: "invalid_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+}
+# What a field of `dispatch` is called here.
+_FIELDS = {"sender": "from", "context": "template.variables", "send_at": "scheduled_at"}
+
+
+class ApiError(Exception):
+    """A request that is refused."""
+
+    def __init__(self, status: int, name: str, message: str) -> None:
+        self.status = status
+        self.name = name
+        self.message = message
+        super().__init__(message)
+
+
+def init_app(app: Flask) -> None:
+    """Answer requests for addresses of the API that do not exist, of which no blueprint knows."""
+
+    def unrouted(error: HTTPException) -> Response:
+        below = request.path.startswith(f"{api.url_prefix}/")
+        return _http_error(error) if below else answers.http_error(error)
+
+    for code in (404, 405):
+        app.register_error_handler(code, unrouted)
+
+
+def answer(status: int, name: str, message: str) -> Response:
+    """Return an error as its response."""
+    response = jsonify(statusCode=status, name=name, message=message)
+    response.status_code = status
+    return response
+
+
+def described(problems: tuple[Problem, ...]) -> str:
+    """Return what is wrong with an email, in the words of this API."""
+    return "; ".join(f"{_renamed(field)}: {message}" for field, message in problems)
+
+
+def _renamed(field: str) -> str:
+    name, bracket, rest = field.partition("[")
+    return _FIELDS.get(name, name) + bracket + rest
+
+
+@api.errorhandler(ApiError)
+def _refused(error: ApiError) -> Response:
+    return answer(error.status, error.name, error.message)
+
+
+@api.errorhandler(NotFound)
+def _not_found(error: NotFound) -> Response:
+    return answer(404, "not_found", str(error))
+
+
+@api.errorhandler(ValidationError)
+def _invalid(error: ValidationError) -> Response:
+    words = "; ".join(
+        f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}"
+        for one in error.errors(include_url=False, include_input=False, include_context=False)
+    )
+    return answer(422, "validation_error", words)
+
+
+@api.errorhandler(InvalidEmail)
+def _invalid_email(error: InvalidEmail) -> Response:
+    return answer(422, "validation_error", described(error.problems))
+
+
+@api.errorhandler(IdempotencyConflict)
+def _conflict(error: IdempotencyConflict) -> Response:
+    message = "The Idempotency-Key was used before, for a request with another body."
+    return answer(409, "invalid_idempotent_request", message)
+
+
+@api.errorhandler(LedgerUnavailable)
+def _unavailable(error: LedgerUnavailable) -> Response:
+    log.error("request=%s %s status=503 reason=%s", request.method, request.endpoint, error)
+    message = "Nothing can be stored at the moment, and nothing was stored. Please try again."
+    if error.maybe_stored:
+        message = (
+            "It could not be found out whether that was stored. Please try again with the same "
+            "Idempotency-Key."
+        )
+    response = answer(503, "service_unavailable", message)
+    response.headers["Retry-After"] = "5"
+    return response
+
+
+@api.errorhandler(HTTPException)
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    name = _NAMES.get(status, "internal_server_error" if status >= 500 else "invalid_request")
+    response = answer(status, name, error.description or error.name)
+    for header, value in error.get_headers():  # Allow of a 405
+        if header != "Content-Type":
+            response.headers[header] = value
+    return response

@@ -1,0 +1,49 @@
+"""Read whole emails, one page after the other."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from ..models import Delivery, Email
+from .filters import STATE_OF
+
+
+class Page(NamedTuple):
+    """Some emails, the newest first."""
+
+    emails: list[sa.Row[Any]]
+    states: dict[str, list[str]]
+    """By email id: the states of its deliveries, in their order."""
+    has_more: bool
+
+
+def page(connection: sa.Connection, limit: int, after: str | None, before: str | None) -> Page:
+    """Return up to ``limit`` emails: those older than ``after``, or newer than ``before``.
+
+    Ids sort by time of acceptance, so that each page costs the same however many emails there are.
+    """
+    statement = sa.select(Email.__table__)
+    if before is not None:
+        statement = statement.where(Email.id > before).order_by(Email.id)
+    else:
+        statement = statement.order_by(Email.id.desc())
+        if after is not None:
+            statement = statement.where(Email.id < after)
+    found = list(connection.execute(statement.limit(limit + 1)))
+    has_more = len(found) > limit
+    emails = sorted(found[:limit], key=lambda email: email.id, reverse=True)
+    return Page(emails, states(connection, [email.id for email in emails]), has_more)
+
+
+def states(connection: sa.Connection, email_ids: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {email_id: [] for email_id in email_ids}
+    statement = (
+        sa.select(Delivery.email_id, STATE_OF)
+        .where(Delivery.email_id.in_(email_ids))
+        .order_by(Delivery.id)
+    )
+    for email_id, state in connection.execute(statement):
+        found[email_id].append(state)
+    return found

@@ -1,0 +1,191 @@
+"""Requests that are refused, and what the API adds to Resend's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from mailer import Filters
+from mailer.delivery import drain
+from mailer.dev.catcher import Catcher
+from mailer.state import of
+
+Call = Callable[..., Any]
+UNKNOWN = "00000000-0000-7000-8000-000000000000"
+
+
+def email(**more: Any) -> dict[str, Any]:
+    return {"from": "a@example.com", "to": "b@example.com", "subject": "s", "text": "t", **more}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "to: Field required"),
+        ([], "body: Input should be"),
+        (email(to=[]), "to: expected at least one recipient"),
+        (email(to=["b@example.com"] * 51), "to: Value should have at most 50"),
+        (email(to="nobody"), "to"),
+        (email(to=7), "to: Input should be a valid array"),
+        (email(topic_id="x"), "topic_id: Extra inputs are not permitted"),
+        (email(subject=None, text=None), "subject: expected one"),
+        (email(subject="two\nlines"), "subject"),
+        (email(scheduled_at="soon"), "scheduled_at: Value error, expected ISO 8601"),
+        (email(scheduled_at="2030-01-01T00:00:00"), "with a time zone"),
+        (email(lane="urgent"), "lane: Input should be 'critical', 'default' or 'bulk'"),
+        (email(tags=[{"name": "a b", "value": "c"}]), "tags: expected 1 to 64"),
+        (email(headers={"From": "x"}), "headers"),
+        (email(attachments=[{"filename": "a", "content": "%"}]), "expected base64"),
+        (email(attachments=[{"filename": "a", "content": [256]}]), "attachments.0.content"),
+        (email(attachments=[{"filename": "../a", "content": ""}]), "attachments[0]"),
+        (email(text=None, template={"id": "nothing"}), "template"),
+        (email(text=None, template={"id": "welcome", "variables": []}), "template.variables"),
+        (email(text=None, template={"id": "password_changed"}), "template.variables: template"),
+        (email(template={"id": "welcome"}), "text: expected none"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_is_stored(
+    app: Flask, call: Call, body: Any, words: str
+) -> None:
+    status, answer = call("POST", "/emails", body)
+    assert (status, answer["statusCode"], answer["name"]) == (422, 422, "validation_error")
+    assert words in answer["message"]
+    assert of(app).ledger.list(Filters(), None) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/nothing", (404, "not_found")),
+        ("DELETE", "/emails", (405, "method_not_allowed")),
+        ("GET", f"/emails/{UNKNOWN}", (404, "not_found")),
+        ("GET", f"/emails/{UNKNOWN}/deliveries", (404, "not_found")),
+        ("POST", f"/emails/{UNKNOWN}/cancel", (404, "not_found")),
+        ("POST", f"/emails/{UNKNOWN}/retry", (404, "not_found")),
+        ("GET", "/emails?limit=0", (422, "validation_error")),
+        ("GET", "/emails?limit=101", (422, "validation_error")),
+        ("GET", "/emails?offset=3", (422, "validation_error")),
+        ("GET", "/emails?after=a&before=b", (422, "validation_error")),
+    ],
+)
+def test_an_address_that_does_not_exist_is_json(
+    call: Call, method: str, path: str, expected: tuple[int, str]
+) -> None:
+    status, answer = call(method, path)
+    assert (status, answer["name"]) == expected
+    assert answer["message"]
+
+
+def test_a_request_that_is_no_json_is_refused(app: Flask, key: Callable[..., str]) -> None:
+    headers = {"Authorization": f"Bearer {key()}"}
+    client = app.test_client()
+    answer = client.post("/api/emails", data="to=b", headers=headers)
+    assert (answer.status_code, answer.get_json()["name"]) == (415, "unsupported_media_type")
+    headers["Content-Type"] = "application/json"
+    for broken in (b"{", b"[" * 100_000, b'"\xff"'):
+        answer = client.post("/api/emails", data=broken, headers=headers)
+        assert (answer.status_code, answer.get_json()["name"]) == (422, "validation_error")
+
+
+def test_a_request_that_is_too_large_is_refused(app: Flask, call: Call) -> None:
+    app.config["MAILER_MAX_ATTACHMENT_BYTES"] = app.config["MAILER_MAX_BODY_BYTES"] = 1000
+    status, answer = call("POST", "/emails", email(text="x" * 20_000))
+    assert (status, answer["name"]) == (413, "payload_too_large")
+
+
+@pytest.mark.parametrize("given", [None, "", "Basic abc", "Bearer", "Bearer "])
+def test_without_a_key_nothing_is_told(app: Flask, given: str | None) -> None:
+    headers = {} if given is None else {"Authorization": given}
+    answer = app.test_client().get("/api/emails", headers=headers)
+    assert (answer.status_code, answer.get_json()["name"]) == (401, "missing_api_key")
+
+
+def test_a_key_does_what_it_is_for_and_no_more(call: Call, key: Callable[..., str]) -> None:
+    sender = key(scopes=["send"])
+    status, sent = call("POST", "/emails", email(), token=sender)
+    assert status == 200
+    for method, path in (("GET", ""), ("GET", f"/{sent['id']}"), ("POST", f"/{sent['id']}/cancel")):
+        status, answer = call(method, f"/emails{path}", token=sender)
+        assert (status, answer["name"]) == (401, "restricted_api_key")
+    status, answer = call("POST", "/emails", email(), token=key(scopes=["read", "manage"]))
+    assert (status, answer["name"]) == (401, "restricted_api_key")
+    assert call("GET", "/emails", token="mk_unknown")[0] == 403
+
+
+def test_a_key_sends_as_whom_and_with_what_it_may(call: Call, key: Callable[..., str]) -> None:
+    token = key(senders=["*@shop.example.com"])
+    allowed = email(**{"from": "A <x@SHOP.example.com>"})
+    assert call("POST", "/emails", allowed, token=token)[0] == 200
+    status, answer = call("POST", "/emails", email(), token=token)
+    assert (status, answer["name"]) == (403, "invalid_from_address")
+    without = {name: value for name, value in email().items() if name != "from"}
+    assert call("POST", "/emails", without, token=token)[0] == 403
+    assert call("POST", "/emails/batch", [email()], token=token)[0] == 422
+
+    token = key(templates=["password_*"])
+    changed = {"id": "password_changed", "variables": {"changed_at": "now", "reset_url": "x"}}
+    body = {"to": "b@example.com", "template": changed}
+    assert call("POST", "/emails", body, token=token)[0] == 200
+    for body in (email(), {"to": "b@example.com", "template": {"id": "welcome"}}):
+        status, answer = call("POST", "/emails", body, token=token)
+        assert (status, answer["name"]) == (403, "restricted_api_key")
+
+
+def test_fifty_requests_at_once_with_one_key_are_one_email(app: Flask, call: Call) -> None:
+    def send(_: int) -> Any:
+        return call("POST", "/emails", email(), **{"Idempotency-Key": "once"})
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(send, range(50)))
+    assert {status for status, _ in answers} == {200}
+    assert len({answer["id"] for _, answer in answers}) == 1
+    assert len(of(app).ledger.list(Filters(), None)) == 1
+
+
+def test_an_idempotency_key_belongs_to_one_api_key(call: Call, key: Callable[..., str]) -> None:
+    header = {"Idempotency-Key": "order-7"}
+    first = call("POST", "/emails", email(), **header)[1]
+    other = call("POST", "/emails", email(), token=key(), **header)[1]
+    assert first["id"] != other["id"]
+    status, answer = call("POST", "/emails", email(), **{"Idempotency-Key": "x" * 257})
+    assert (status, answer["name"]) == (400, "invalid_idempotency_key")
+
+
+def test_a_batch_has_1_to_100_emails(call: Call) -> None:
+    for number in (0, 101):
+        status, answer = call("POST", "/emails/batch", [email()] * number)
+        assert (status, answer["message"]) == (422, f"expected 1 to 100 emails, got {number}")
+    status, answer = call("POST", "/emails/batch", [email()], **{"x-batch-validation": "lax"})
+    assert (status, answer["name"]) == (422, "validation_error")
+
+
+def test_every_recipient_and_every_attempt_is_told(
+    app: Flask, call: Call, catcher: Catcher
+) -> None:
+    sent = call("POST", "/emails", email(bcc="c@example.com"))[1]
+    drain(of(app), "default")
+    status, answer = call("GET", f"/emails/{sent['id']}/deliveries")
+    assert status == 200
+    assert [one["recipient"] for one in answer["data"]] == ["b@example.com", "c@example.com"]
+    (attempt,) = answer["data"][0]["attempts"]
+    assert (attempt["outcome"], attempt["code"]) == ("sent", 250)
+    status, answer = call("POST", f"/emails/{sent['id']}/retry")
+    assert (status, answer["name"]) == (422, "validation_error")
+
+
+def test_what_was_cancelled_is_sent_after_a_retry(app: Flask, call: Call, catcher: Catcher) -> None:
+    sent = call("POST", "/emails", email())[1]
+    assert call("POST", f"/emails/{sent['id']}/cancel")[0] == 200
+    assert call("GET", f"/emails/{sent['id']}")[1]["last_event"] == "canceled"
+    assert call("POST", f"/emails/{sent['id']}/retry")[1]["deliveries"] == 1
+    drain(of(app), "default")
+    assert call("GET", f"/emails/{sent['id']}")[1]["last_event"] == "sent"
+
+
+def test_the_pages_still_answer_as_pages(app: Flask) -> None:
+    answer = app.test_client().get("/nothing", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.mimetype) == (404, "text/html")

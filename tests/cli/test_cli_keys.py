@@ -1,0 +1,58 @@
+"""``mailer keys``"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from flask import Flask
+
+from mailer import keys
+from mailer.state import of
+
+from .conftest import Run
+
+
+def test_a_key_is_printed_once_listed_and_revoked(app: Flask, run: Run) -> None:
+    made = run("keys", "create", "shop", "--sender", "*@Shop.example", "--template", "order_*")
+    token = made.stdout.strip()
+    key = keys.find(of(app).database, token)
+    assert key is not None
+    assert ([*key.scopes], key.senders, key.templates) == (
+        ["send"], ("*@shop.example",), ("order_*",),
+    )  # fmt: skip
+
+    listed = run("keys", "list").stdout
+    assert key.id in listed
+    assert token not in listed
+    (document,) = json.loads(run("keys", "list", "--json").stdout)
+    assert (document["name"], document["senders"]) == ("shop", ["*@shop.example"])
+    assert "digest" not in document
+
+    assert run("keys", "revoke", key.id).stdout == f"revoked {key.id}\n"
+    assert keys.find(of(app).database, token) is None
+    again = run("keys", "revoke", key.id)
+    assert (again.exit_code, again.stderr) == (1, f"mailer: there is no key '{key.id}'\n")
+
+
+def test_a_key_may_have_several_scopes_and_an_end(app: Flask, run: Run) -> None:
+    made = run("keys", "create", "ops", "--scope", "read", "--scope", "manage", "--expires", "90d",
+               "--json")  # fmt: skip
+    key = keys.find(of(app).database, json.loads(made.stdout)["token"])
+    assert key is not None
+    assert key.scopes == {"read", "manage"}
+    assert keys.listing(of(app).database)[0].expires_at is not None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("create", "a", "--scope", "admin"), "'admin' is not one of 'send', 'read', 'manage'"),
+        (("create", ""), "name: expected 1 to 100 printable characters"),
+        (("create", "a", "--expires", "soon"), "soon"),
+    ],
+)
+def test_what_is_wrong_is_named(run: Run, words: tuple[str, ...], told: str) -> None:
+    result = run("keys", *words)
+    assert result.exit_code == 2
+    assert told in result.stderr
