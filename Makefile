@@ -29,7 +29,7 @@ faults: .venv/test.stamp ## the same at length, in some hours; writes the table 
 bench-quick: .venv/test.stamp ## measure against the documented pattern with small counts, in a minute
 	@$(BIN)/python -m benchmarks --quick
 
-bench: .venv/test.stamp ## the same at length, in 25 minutes; writes docs/performance.md and its chart
+bench: .venv/test.stamp ## the same at length, in 16 minutes; writes docs/performance.md and its chart
 	@$(BIN)/python -m benchmarks
 
 .venv/python.stamp:
