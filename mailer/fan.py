@@ -33,11 +33,28 @@ def fan_out(
     and what they hear until then is heard: a 250 must not be lost.
     """
     if len(talks) == 1:
-        with closing(talks[0](supply)) as heard:  # type: ignore[type-var]
-            for one in heard:
+        _talk_here(talks[0], supply, hear)
+    else:
+        _Fan(talks, supply, hear).run()
+
+
+def _talk_here(
+    talk: Talk[Item, Heard], supply: Supply[Item], hear: Callable[[Heard], None]
+) -> None:
+    """Run the only conversation in the caller's own thread."""
+    error: BaseException | None = None
+
+    def supply_until_then() -> Sequence[Item]:
+        return supply() if error is None else ()
+
+    with closing(talk(supply_until_then)) as heard:  # type: ignore[type-var]
+        for one in heard:
+            try:
                 hear(one)
-        return
-    _Fan(talks, supply, hear).run()
+            except BaseException as raised:  # noqa: BLE001 - the first is raised below
+                error = error or raised
+    if error is not None:
+        raise error
 
 
 class _Fan(Generic[Item, Heard]):
@@ -67,8 +84,10 @@ class _Fan(Generic[Item, Heard]):
         self._over.set()
         for answers in self._answers:
             answers.put(())
-        while self._is_talking():
+        while True:
             try:
+                if not self._is_talking():
+                    break
                 self._hear_out()
             except BaseException as raised:  # noqa: BLE001 - the first is raised
                 error = error or raised

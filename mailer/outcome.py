@@ -1,7 +1,7 @@
 """What became of one attempt, as a value.
 
 Foreign errors (smtplib, socket, ssl, jinja2) are translated into an `Outcome` once, where they
-occur. `mailer.delivery` alone decides what an outcome means for the delivery.
+occur. `mailer.transitions` alone decides what an outcome means for the delivery.
 """
 
 from __future__ import annotations

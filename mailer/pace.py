@@ -39,10 +39,14 @@ class Pace:
         """How many messages may travel at once, to a server that takes groups."""
         return self._group if monotonic() >= self._alone_until else 1
 
-    @property
-    def connections(self) -> int:
-        """How many at once are worth it, and wanted by the server."""
-        return int(min(self.worth, self._most if monotonic() < self._most_until else math.inf))
+    def connections(self, emails: int, group: int) -> int:
+        """Return over how many at once it is worth to send so many emails, in groups of so many;
+        no more than the server wants."""
+        number = min(self.worth, emails)
+        if number > 1 and group > 1:
+            # All groups at once, rather than the last ones a round trip later (of 57 ms a lot, 12).
+            number = max(number, math.ceil(emails / group))
+        return int(min(number, self._most if monotonic() < self._most_until else math.inf))
 
     def took(self, seconds: float, messages: int) -> None:
         """Note how long so many messages took, that travelled at once."""

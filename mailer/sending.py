@@ -22,7 +22,7 @@ from .settling import Settling
 from .smtp import Envelope
 from .state import State
 from .stream import Stream
-from .transport import GROUP_BYTES, Transport
+from .transport import GROUP_BYTES
 from .turn import Turn
 
 _FIRST_LOT = 10
@@ -86,8 +86,10 @@ class Sending:
                         self._waiting.extendleft(reversed(turned_away))
                         self._send_over(name, admitted)
         finally:
-            self._hand_back()
-            self._settling.settle()
+            try:
+                self._hand_back()
+            finally:
+                self._settling.settle()
 
     def _send_over(self, name: str, admitted: deque[Claimed]) -> None:
         """Send over one transport. If it cannot be used, they wait for another one."""
@@ -96,7 +98,7 @@ class Sending:
         while admitted and usable and not self._over:
             # Over one connection, until it is known how far the server is.
             lot = len(admitted) if transport.pace.is_known else min(len(admitted), _FIRST_LOT)
-            number = self._turn.connections(name, _worth(transport, lot))
+            number = self._turn.connections(name, transport.pace.connections(lot, transport.group))
             before, cpu = len(admitted), time.process_time()
             usable = self._send_lot(name, admitted, lot, number)
             transport.pace.reckon(before - len(admitted), time.process_time() - cpu)
@@ -239,15 +241,6 @@ class Sending:
         if isinstance(composed, Outcome):
             return None
         return Sent(claimed, composed, self.state.ledger.attachments(claimed.email.id))
-
-
-def _worth(transport: Transport, lot: int) -> int:
-    """Return over how many connections at once it is worth to send so many emails."""
-    number = min(transport.pace.connections, lot)
-    if number > 1 and transport.group > 1:
-        # All groups at once, rather than the last ones a round trip later (of 57 ms a lot, 12).
-        number = max(number, math.ceil(lot / transport.group))
-    return number
 
 
 def _is_lost(outcome: Outcome) -> bool:

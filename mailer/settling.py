@@ -87,10 +87,13 @@ class Settling:
 
     def settle(self) -> None:
         """Settle what is new, then tell of it."""
-        news, self._news = self._news, []
-        if news:
-            self._settle_patiently([settlement for _, settlement in news])
-        self._settled_at = time.monotonic()
+        news = self._news
+        try:
+            if news:
+                self._settle_patiently([settlement for _, settlement in news])
+        finally:
+            self._settled_at = time.monotonic()
+        self._news = []  # whatever was raised meanwhile, it is tried once more at the end
         for claimed, settlement in news:
             if settlement.outcome.kind not in UNBEGUN:
                 self._announce(claimed, settlement)

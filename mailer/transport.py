@@ -15,7 +15,7 @@ from .smtp import ConnectFailed, Connection, Envelope, Interrupted, Observer, Se
 
 _LOSSES_IN_A_ROW = 3
 GROUP_BYTES = 100_000
-"""No message joins a group of this size."""
+"""A group is no larger, unless it is one message."""
 
 
 class Step(NamedTuple):
@@ -110,8 +110,10 @@ class Transport:
             following = next(source, None)
             if following is None or following.alone:
                 return group, following
-            group.append(following)
             size += len(following.message)
+            if size > GROUP_BYTES:  # what was answered would lie unread while it leaves
+                return group, following
+            group.append(following)
         return group, None
 
     def test(self, envelope: Envelope | None = None) -> Iterator[Step]:

@@ -616,3 +616,30 @@ def test_a_broken_note_beside_one_template_costs_no_other(
         with pytest.raises(InvalidEmail, match="critcal"):
             dispatch("broken", to="ada@example.com")
     assert delivery(app).status == "sent"
+
+
+def test_an_exit_while_it_settles_loses_no_250(
+    make_app: AppFactory, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(MAIL_PORT=catcher.smtp_port, CELERY={"broker_url": "memory://"})
+    with app.app_context():
+        for _ in range(3):
+            send()
+    state = of(app)
+    settle = state.ledger.settle
+    tries: list[int] = []
+
+    def cut_off_once(token: str, settlements: Any) -> None:
+        tries.append(len(settlements))
+        if len(tries) == 1:
+            raise SystemExit
+        settle(token, settlements)
+
+    monkeypatch.setattr("mailer.settling.SETTLE_SECONDS", -1)  # after every email
+    monkeypatch.setattr(state.ledger, "settle", cut_off_once)
+    with pytest.raises(SystemExit):
+        drain(state, "default")
+    sent = len(catcher.messages())
+    assert sent >= 1
+    found = [row.status for row in state.ledger.list(Filters(), 10)]
+    assert sorted(found) == sorted(["sent"] * sent + ["queued"] * (3 - sent))

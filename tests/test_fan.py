@@ -95,7 +95,14 @@ def test_what_a_conversation_raises_ends_the_others_and_nothing_is_unheard() -> 
     assert len(given) < 1000
 
 
-def test_what_hearing_raises_stops_the_supply_and_the_rest_is_heard() -> None:
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_hearing_raises_stops_the_supply_and_the_rest_is_heard(number: int) -> None:
+    def talk_of_several(supply: Supply[int]) -> Iterator[tuple[int, str]]:
+        """Ask for several, and have all their answers by the time the first is told."""
+        while numbers := [*supply(), *supply(), *supply()]:
+            for item in numbers:
+                yield item, ""
+
     given: list[int] = []
     heard: list[int] = []
     supply = noted(given)
@@ -106,6 +113,6 @@ def test_what_hearing_raises_stops_the_supply_and_the_rest_is_heard() -> None:
             raise RuntimeError("the ledger is away")
 
     with pytest.raises(RuntimeError, match="the ledger is away"):
-        fan_out([talk] * 3, supply, hear)
+        fan_out([talk_of_several] * number, supply, hear)
     assert sorted(heard) == given
     assert len(given) < 100

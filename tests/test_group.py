@@ -183,6 +183,23 @@ def test_no_message_joins_a_group_that_is_large() -> None:
         assert len(smtp.sessions[0].replies) - before >= 3
 
 
+def test_a_large_message_does_not_travel_with_those_before_it() -> None:
+    given = envelopes(5)
+    given[2] = given[2]._replace(message=bytes(GROUP_BYTES))
+    with grouped() as (smtp, transport):
+        before = len(smtp.sessions[0].replies)
+        assert kinds(list(transport.send(given))) == [SENT] * 5
+        assert smtp.recipients == recipients(5)
+        # Two small ones, the large one, two small ones.
+        assert len(smtp.sessions[0].replies) - before >= 3
+
+
+@pytest.fixture
+def groups_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a message travel with others that no buffer on the way takes in whole."""
+    monkeypatch.setattr("mailer.transport.GROUP_BYTES", 10 * LARGE)
+
+
 # What a server says
 
 
@@ -325,6 +342,7 @@ def test_a_refusal_counts_although_the_server_leaves_right_after_it() -> None:
         assert (outcomes[3].stage, outcomes[3].code) == ("rcpt", 550)
 
 
+@pytest.mark.usefixtures("groups_of_any_size")
 def test_what_was_answered_counts_when_the_write_breaks_half_way() -> None:
     given = envelopes(5)
     given[3] = given[3]._replace(message=bytes(LARGE))
@@ -336,6 +354,7 @@ def test_what_was_answered_counts_when_the_write_breaks_half_way() -> None:
         assert sessions(smtp) == [0, 0, 0, 1, 1]
 
 
+@pytest.mark.usefixtures("groups_of_any_size")
 def test_what_was_answered_counts_when_the_server_reads_no_more() -> None:
     given = envelopes(5)
     given[3] = given[3]._replace(message=bytes(LARGE))
@@ -344,6 +363,7 @@ def test_what_was_answered_counts_when_the_server_reads_no_more() -> None:
         assert sessions(smtp) == [0, 0, 0, 1, 1]
 
 
+@pytest.mark.usefixtures("groups_of_any_size")
 def test_a_goodbye_half_way_through_the_write_leaves_nobody_in_doubt() -> None:
     given = envelopes(5)
     given[3] = given[3]._replace(message=bytes(LARGE))
@@ -420,6 +440,7 @@ def test_a_250_to_what_was_refused_leaves_all_in_doubt() -> None:
         assert transport.group == 1
 
 
+@pytest.mark.usefixtures("groups_of_any_size")
 def test_a_250_before_the_message_has_left_is_not_believed() -> None:
     given = envelopes(4)
     given[3] = given[3]._replace(message=bytes(LARGE))

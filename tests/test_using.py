@@ -19,7 +19,7 @@ def test_the_test_of_an_app_that_the_guide_shows_passes(tmp_path: Path) -> None:
         for block in re.findall(r"^```python\n(.*?)^```$", USING, re.MULTILINE | re.DOTALL)
         if "record_messages" in block
     ]
-    (shop,) = blocks("python")
+    shop = blocks("python")[0]
     # The README's app is made when its module is imported; the guide's takes a configuration.
     head, _, rest = shop.partition("app = Flask(__name__)\napp.config.from_prefixed_env()\n")
     assert rest

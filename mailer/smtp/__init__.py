@@ -1,4 +1,4 @@
-"""One SMTP conversation: connect, secure, log in, then hand over messages one after the other.
+"""One SMTP conversation: connect, secure, log in, hand over messages, one or several at a time.
 
 Speaks SMTP (RFC 5321) itself rather than through smtplib, which cannot pipeline, waits without a
 deadline for a server that drips, logs in with ASCII only and repeats a wrong password under every
