@@ -122,8 +122,16 @@ def check(**arguments: Any) -> None:
     draft(current(), Request(**arguments))
 
 
+def check_known(email_id: str) -> None:
+    """Raise NotFound if there is no such email."""
+    if current().ledger.lane(email_id) is None:
+        raise NotFound(f"there is no email {email_id!r}")
+
+
 def reschedule(email_id: str, send_at: datetime, *, actor: str) -> list[Changed]:
-    """Send an email at another time: those of its deliveries that still wait for theirs."""
+    """Send an email at another time: those of its deliveries that still wait for theirs. Raises
+    NotFound."""
+    check_known(email_id)
     return current().ledger.reschedule(email_id, send_at, actor=actor)
 
 
@@ -142,10 +150,9 @@ def retry(filters: Filters, *, actor: str) -> list[Changed]:
 def cancel(filters: Filters, *, actor: str) -> list[Changed]:
     """Cancel deliveries that are still queued. Raises NotFound when the one email that was named
     does not exist."""
-    state = current()
-    if filters.email_id is not None and state.ledger.lane(filters.email_id) is None:
-        raise NotFound(f"there is no email {filters.email_id!r}")
-    return state.ledger.cancel(filters, actor=actor)
+    if filters.email_id is not None:
+        check_known(filters.email_id)
+    return current().ledger.cancel(filters, actor=actor)
 
 
 def resolve(filters: Filters, *, sent: bool, actor: str) -> list[Changed]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -13,14 +11,6 @@ from mailer import keys
 from mailer.db import Database
 from mailer.errors import NotFound
 from mailer.models import ApiKey
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'ledger.sqlite3'}")
-    database.upgrade()
-    yield database
-    database.close()
 
 
 def test_a_key_is_found_by_itself_alone_and_stored_nowhere(database: Database) -> None:

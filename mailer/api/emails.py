@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from flask import Response, jsonify, request
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .. import dispatcher
 from ..addresses import parse
@@ -18,7 +18,7 @@ from ..state import current
 from . import documents
 from .authentication import key, needs
 from .blueprint import api
-from .errors import ApiError, described
+from .errors import ApiError, described, malformed
 from .schemas import BATCH_MAX, Page, Reschedule, SendEmail
 
 _KEY_MAX = 256
@@ -97,7 +97,6 @@ def deliveries(email_id: str) -> Response:
 @needs("manage")
 def reschedule(email_id: str) -> Response:
     body = _body(Reschedule)
-    _check_exists(email_id)
     changed = dispatcher.reschedule(email_id, body.scheduled_at, actor=_actor())
     _check_changed(changed, "It is not scheduled: it was sent, or is about to be.")
     return jsonify(object="email", id=email_id)
@@ -114,7 +113,7 @@ def cancel(email_id: str) -> Response:
 @api.post("/emails/<email_id>/retry")
 @needs("manage")
 def retry(email_id: str) -> Response:
-    _check_exists(email_id)
+    dispatcher.check_known(email_id)
     changed = dispatcher.retry(Filters(email_id=email_id), actor=_actor())
     _check_changed(changed, "There is nothing to retry: nothing of it failed or was deferred.")
     return jsonify(object="email", id=email_id, deliveries=len(changed))
@@ -134,19 +133,11 @@ def _sorted_out(given: list[Any]) -> tuple[dict[int, dict[str, Any]], dict[int, 
             wrong[position] = described(error.problems)
         except ApiError as error:
             wrong[position] = error.message
-        except ValueError as error:
-            wrong[position] = _first_words(error)
+        except ValidationError as error:
+            wrong[position] = malformed(error)
         else:
             right[position] = arguments
     return right, wrong
-
-
-def _first_words(error: ValueError) -> str:
-    errors = getattr(error, "errors", None)
-    if errors is None:
-        return str(error)
-    found = errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found)
 
 
 def _body(model: type[T]) -> T:
@@ -189,10 +180,6 @@ def _idempotency_key() -> str | None:
         message = f"Idempotency-Key: expected 1 to {_KEY_MAX} characters, got {len(given)}"
         raise ApiError(400, "invalid_idempotency_key", message)
     return f"api:{sha256(f'{key().id}:{given}'.encode()).hexdigest()}"
-
-
-def _check_exists(email_id: str) -> None:
-    current().ledger.show(email_id)
 
 
 def _check_changed(changed: list[Changed], message: str) -> None:

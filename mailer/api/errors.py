@@ -58,6 +58,14 @@ def described(problems: tuple[Problem, ...]) -> str:
     return "; ".join(f"{_renamed(field)}: {message}" for field, message in problems)
 
 
+def malformed(error: ValidationError) -> str:
+    """Return what is wrong with a body that is not of the form that was expected."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}"
+        for one in error.errors(include_url=False, include_input=False, include_context=False)
+    )
+
+
 def _renamed(field: str) -> str:
     name, bracket, rest = field.partition("[")
     return _FIELDS.get(name, name) + bracket + rest
@@ -75,11 +83,7 @@ def _not_found(error: NotFound) -> Response:
 
 @api.errorhandler(ValidationError)
 def _invalid(error: ValidationError) -> Response:
-    words = "; ".join(
-        f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}"
-        for one in error.errors(include_url=False, include_input=False, include_context=False)
-    )
-    return answer(422, "validation_error", words)
+    return answer(422, "validation_error", malformed(error))
 
 
 @api.errorhandler(InvalidEmail)

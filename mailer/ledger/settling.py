@@ -27,6 +27,7 @@ class Settlement(NamedTuple):
     """False gives the attempt back: nothing was learned about this email."""
 
 
+_IS_OURS = (Delivery.claim == sa.bindparam("claim_"), IS_SENDING)
 # A 250 is always recorded, whoever holds the claim by now and whatever was decided meanwhile:
 # the server has the message.
 _SENT = Prepared(
@@ -46,11 +47,7 @@ _SENT = Prepared(
 )
 _OTHER = Prepared(
     sa.update(Delivery)
-    .where(
-        Delivery.id == sa.bindparam("delivery_id_"),
-        Delivery.claim == sa.bindparam("claim_"),
-        IS_SENDING,
-    )
+    .where(Delivery.id == sa.bindparam("delivery_id_"), *_IS_OURS)
     .values(
         status=sa.bindparam("status_"),
         due_at=now() + sa.bindparam("delay_", type_=sa.Double()),
@@ -70,11 +67,7 @@ _OTHER = Prepared(
 # What was not begun keeps its place in the order, and the reason of its last attempt.
 _HAND_BACK = Prepared(
     sa.update(Delivery)
-    .where(
-        one_of(Delivery.id, "ids_"),
-        Delivery.claim == sa.bindparam("claim_"),
-        IS_SENDING,
-    )
+    .where(one_of(Delivery.id, "ids_"), *_IS_OURS)
     .values(
         status=Status.QUEUED.value,
         attempts=Delivery.attempts - 1,
@@ -87,11 +80,7 @@ _HAND_BACK = Prepared(
 # and again, before all that may leave.
 _CAP = Prepared(
     sa.update(Delivery)
-    .where(
-        Delivery.id == sa.bindparam("delivery_id_"),
-        Delivery.claim == sa.bindparam("claim_"),
-        IS_SENDING,
-    )
+    .where(Delivery.id == sa.bindparam("delivery_id_"), *_IS_OURS)
     .values(
         status=Status.QUEUED.value,
         due_at=now() + sa.bindparam("delay_", type_=sa.Double()),
