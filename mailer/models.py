@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest migration: the one that makes these tables."""
 
 LANES = ("critical", "default", "bulk")
@@ -133,6 +133,12 @@ class Email(Base):
     """SHA-256 of the content, kept with an idempotency key."""
     erased_at: Mapped[datetime | None] = mapped_column(Instant)
     """When context, text, html and attachments were erased: it cannot be sent any more."""
+    category: Mapped[str | None] = mapped_column(sa.String(64))
+    """What recipients may unsubscribe from, such as ``newsletter``; None: nothing."""
+    is_test: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    """Accepted with a test key: it goes to no recipient."""
+    request_id: Mapped[str | None] = mapped_column(sa.String(64))
+    """``X-Request-Id`` of the request that dispatched it."""
 
     deliveries: Mapped[list[Delivery]] = relationship(
         back_populates="email", order_by="Delivery.id", viewonly=True
@@ -318,8 +324,149 @@ class ApiKey(Base):
     """Patterns such as ``*@example.com``; empty: any."""
     templates: Mapped[list[str]] = mapped_column(Json)
     """Patterns such as ``reset_*``; empty: any, and content without one."""
+    recipients: Mapped[list[str]] = mapped_column(Json, server_default="[]")
+    """Patterns of addresses, for staging; empty: any."""
+    lane: Mapped[str | None] = mapped_column(sa.String(40))
+    """The lane of all that it sends; None: as the email or its template says."""
+    rate: Mapped[str | None] = mapped_column(sa.String(40))
+    """How many emails it may send, such as ``100/minute``; None: any number."""
+    is_test: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     created_at: Mapped[datetime] = mapped_column(Instant)
     expires_at: Mapped[datetime | None] = mapped_column(Instant)
     last_used_at: Mapped[datetime | None] = mapped_column(Instant)
     """To the minute."""
     revoked_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class Suppression(Base):
+    """An address that is not to be mailed, at all or about one category."""
+
+    __tablename__ = "mailer_suppressions"
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    """A UUIDv7."""
+    address: Mapped[str] = mapped_column(sa.String(320))
+    """In lower case as a whole."""
+    category: Mapped[str] = mapped_column(sa.String(64), default="", server_default="")
+    """An `Email.category`; empty: all mail."""
+    origin: Mapped[str] = mapped_column(sa.String(20))
+    """``bounce``, ``complaint``, ``unsubscribe`` or ``manual``."""
+    words: Mapped[str | None] = mapped_column(sa.Text)
+    """What the server or the person said."""
+    email_id: Mapped[str | None] = mapped_column(sa.String(36))
+    """The email that bounced or was complained about. It may have been deleted since."""
+    created_at: Mapped[datetime] = mapped_column(Instant)
+
+    __table_args__ = (sa.UniqueConstraint("address", "category"),)
+
+
+class Webhook(Base):
+    """An address that is told what becomes of emails."""
+
+    __tablename__ = "mailer_webhooks"
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    """A UUIDv7."""
+    url: Mapped[str] = mapped_column(sa.Text)
+    events: Mapped[list[str]] = mapped_column(Json)
+    """Types such as ``email.sent``."""
+    secret: Mapped[str] = mapped_column(sa.String(100))
+    """``whsec_`` and base64: what signs (Standard Webhooks)."""
+    previous_secret: Mapped[str | None] = mapped_column(sa.String(100))
+    """Signs as well until ``previous_until``, after a rotation."""
+    previous_until: Mapped[datetime | None] = mapped_column(Instant)
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    failing_since: Mapped[datetime | None] = mapped_column(Instant)
+    """When its first failure since its last success was."""
+    disabled_at: Mapped[datetime | None] = mapped_column(Instant)
+    """None: it is told."""
+    disabled_reason: Mapped[str | None] = mapped_column(sa.Text)
+
+
+_IS_PENDING = sa.text("status = 'pending'")
+
+
+class Event(Base):
+    """What one webhook is to be told, and whether it was."""
+
+    __tablename__ = "mailer_events"
+
+    id: Mapped[str] = mapped_column(sa.String(40), primary_key=True)
+    """``msg_`` and 32 hexadecimal digits: the ``webhook-id``, equal at each attempt."""
+    webhook_id: Mapped[str] = mapped_column(
+        sa.ForeignKey(Webhook.id, ondelete="CASCADE"), index=True
+    )
+    type: Mapped[str] = mapped_column(sa.String(40))
+    """Such as ``email.sent``."""
+    at: Mapped[datetime] = mapped_column(Instant)
+    email_id: Mapped[str] = mapped_column(sa.ForeignKey(Email.id, ondelete="CASCADE"), index=True)
+    delivery_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey(Delivery.id, ondelete="CASCADE"), index=True
+    )
+    """None: it is about the email as a whole."""
+    details: Mapped[dict[str, Any]] = mapped_column(Json)
+    """What was true then: the code and the words of a server, the time it is scheduled for."""
+    status: Mapped[str] = mapped_column(sa.String(10))
+    """``pending``, ``delivered`` or ``failed``."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime] = mapped_column(Instant)
+    """When it is tried next. A claim moves it to the end of its lease."""
+    claim: Mapped[str | None] = mapped_column(sa.String(36))
+
+    __table_args__ = (
+        sa.Index(
+            "ix_mailer_events_due",
+            "due_at", "id",
+            info={WHERE: _IS_PENDING},
+        ),
+    )  # fmt: skip
+
+
+class EventAttempt(Base):
+    """One try to tell a webhook, and what it answered."""
+
+    __tablename__ = "mailer_event_attempts"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    event_id: Mapped[str] = mapped_column(sa.ForeignKey(Event.id, ondelete="CASCADE"), index=True)
+    number: Mapped[int]
+    ended_at: Mapped[datetime] = mapped_column(Instant)
+    code: Mapped[int | None]
+    """Of HTTP; None when there was no answer."""
+    words: Mapped[str] = mapped_column(sa.Text)
+    """The beginning of the answer, or why there was none."""
+    milliseconds: Mapped[int]
+
+
+class Report(Base):
+    """What a mail system said of a delivery after it had taken it: it arrived, it bounced, its
+    recipient complained."""
+
+    __tablename__ = "mailer_reports"
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    """A UUIDv7."""
+    kind: Mapped[str] = mapped_column(sa.String(12))
+    """``delivered``, ``bounced`` or ``complained``."""
+    source: Mapped[str] = mapped_column(sa.String(20))
+    """``dsn``, ``ses``, ``postmark``, ``sendgrid`` or ``mailgun``."""
+    source_id: Mapped[str] = mapped_column(sa.String(200))
+    """What the source calls it: it is stored once, however often it is told."""
+    received_at: Mapped[datetime] = mapped_column(Instant)
+    occurred_at: Mapped[datetime | None] = mapped_column(Instant)
+    """By the clock of the source."""
+    recipient: Mapped[str] = mapped_column(sa.String(320))
+    """In lower case as a whole."""
+    email_id: Mapped[str | None] = mapped_column(sa.String(36))
+    """From its Message-ID, whether there is such an email or not."""
+    delivery_id: Mapped[int | None] = mapped_column(
+        sa.ForeignKey(Delivery.id, ondelete="CASCADE"), index=True
+    )
+    """None: no delivery of ours is known to it."""
+    permanent: Mapped[bool]
+    """Whether another try is pointless; False of what is no bounce."""
+    code: Mapped[int | None]
+    enhanced: Mapped[str | None] = mapped_column(sa.String(12))
+    words: Mapped[str | None] = mapped_column(sa.Text)
+
+    __table_args__ = (sa.UniqueConstraint("source", "source_id"),)

@@ -10,8 +10,9 @@ from flask import Flask, request
 
 from ..state import current
 from ..web.security import csrf
-from . import emails, errors
+from . import errors
 from .blueprint import api
+from .routes import emails
 
 __all__ = ["api", "emails", "init_app"]
 

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import ParamSpec, TypeVar
-
 from flask import g, request
 
 from .. import keys
 from ..keys import Key
 from ..state import current
 from .errors import ApiError
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def needs(scope: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a view be used only with a key that has ``scope``."""
-
-    def decorate(view: Callable[P, R]) -> Callable[P, R]:
-        @wraps(view)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            g.mailer_key = _authenticated(scope)
-            return view(*args, **kwargs)
-
-        return guarded
-
-    return decorate
 
 
 def key() -> Key:
@@ -37,7 +16,8 @@ def key() -> Key:
     return found
 
 
-def _authenticated(scope: str) -> Key:
+def authenticate(scope: str) -> Key:
+    """Return the key that this request has. Raises ApiError, also when it lacks ``scope``."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise ApiError(

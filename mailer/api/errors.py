@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from flask import Flask, Response, jsonify, request
 from pydantic import ValidationError
@@ -28,10 +29,13 @@ _FIELDS = {"sender": "from", "context": "template.variables", "send_at": "schedu
 class ApiError(Exception):
     """A request that is refused."""
 
-    def __init__(self, status: int, name: str, message: str) -> None:
+    def __init__(
+        self, status: int, name: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.status = status
         self.name = name
         self.message = message
+        self.headers = headers or {}
         super().__init__(message)
 
 
@@ -73,7 +77,9 @@ def _renamed(field: str) -> str:
 
 @api.errorhandler(ApiError)
 def _refused(error: ApiError) -> Response:
-    return answer(error.status, error.name, error.message)
+    response = answer(error.status, error.name, error.message)
+    response.headers.update(error.headers)
+    return response
 
 
 @api.errorhandler(NotFound)

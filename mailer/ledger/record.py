@@ -150,7 +150,10 @@ def uuid7() -> str:
     return str(uuid.UUID(int=value))
 
 
-_BLANK: dict[str, Any] = {column.key: None for column in sa.inspect(Email).columns}
+_BLANK: dict[str, Any] = {
+    **{column.key: None for column in sa.inspect(Email).columns},
+    "is_test": False,
+}
 _DELIVERY_COLUMNS = (
     "email_id",
     "recipient",

@@ -156,9 +156,10 @@ def test_an_idempotency_key_belongs_to_one_api_key(call: Call, key: Callable[...
 
 
 def test_a_batch_has_1_to_100_emails(call: Call) -> None:
-    for number in (0, 101):
+    for number, words in ((0, "at least 1 item"), (101, "at most 100 items")):
         status, answer = call("POST", "/emails/batch", [email()] * number)
-        assert (status, answer["message"]) == (422, f"expected 1 to 100 emails, got {number}")
+        assert status == 422
+        assert words in answer["message"]
     status, answer = call("POST", "/emails/batch", [email()], **{"x-batch-validation": "lax"})
     assert (status, answer["name"]) == (422, "validation_error")
 

@@ -1,0 +1,109 @@
+"""Operations: what a route of the HTTP API takes and answers, said once.
+
+From it a request is checked, an answer is written, and the OpenAPI document is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, NamedTuple
+
+from flask import Response, g, request
+from pydantic import BaseModel
+
+from .authentication import authenticate
+from .blueprint import api
+from .errors import ApiError
+
+JSON = "application/json"
+
+
+class Operation(NamedTuple):
+    """One method of one path."""
+
+    method: str
+    path: str
+    """As Flask writes it: ``/emails/<email_id>``."""
+    scope: str | None
+    """Which scope a key needs. None: no key is asked for."""
+    body: type[BaseModel] | None
+    query: type[BaseModel] | None
+    headers: Mapping[str, str]
+    """Header -> what it is for."""
+    answers: type[BaseModel]
+    status: int
+    """Of an answer that says yes."""
+    errors: Mapping[int, str]
+    """Status -> when, for those that are not every operation's."""
+    summary: str
+    """The first line of the view's docstring."""
+    description: str
+    """The rest of it."""
+    group: str
+    """What it is listed under: the name of the view's module."""
+
+
+OPERATIONS: list[Operation] = []
+"""All of them, in the order in which they were defined."""
+
+
+def operation(
+    method: str,
+    path: str,
+    *,
+    scope: str | None,
+    answers: type[BaseModel],
+    body: type[BaseModel] | None = None,
+    query: type[BaseModel] | None = None,
+    headers: Mapping[str, str] | None = None,
+    status: int = 200,
+    errors: Mapping[int, str] | None = None,
+) -> Callable[[Callable[..., BaseModel]], Callable[..., Response]]:
+    """Mount a view that takes the path's parameters, and ``body`` and ``query`` checked, by name;
+    what it returns is the answer."""
+
+    def mount(view: Callable[..., BaseModel]) -> Callable[..., Response]:
+        group = view.__module__.rpartition(".")[2]
+        summary, _, description = (view.__doc__ or "").partition("\n")
+        OPERATIONS.append(
+            Operation(
+                method=method,
+                path=path,
+                scope=scope,
+                body=body,
+                query=query,
+                headers=headers or {},
+                answers=answers,
+                status=status,
+                errors=errors or {},
+                summary=summary,
+                description=" ".join(description.split()),
+                group=group,
+            )
+        )
+
+        @wraps(view)
+        def serve(**parameters: str) -> Response:
+            given: dict[str, Any] = dict(parameters)
+            if scope is not None:
+                g.mailer_key = authenticate(scope)
+            if query is not None:
+                given["query"] = query.model_validate(request.args.to_dict())
+            if body is not None:
+                given["body"] = body.model_validate_json(_json())
+            answer = view(**given)
+            written = answer.model_dump_json(by_alias=True, exclude_none=True)
+            return Response(written, status, mimetype=JSON)
+
+        api.add_url_rule(path, f"{group}_{view.__name__}", serve, methods=[method])
+        return serve
+
+    return mount
+
+
+def _json() -> bytes:
+    if request.mimetype != JSON:
+        given = request.mimetype or "none"
+        raise ApiError(415, "unsupported_media_type", f"Content-Type: expected {JSON}, got {given}")
+    return request.get_data()

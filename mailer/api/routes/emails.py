@@ -1,0 +1,199 @@
+"""``/emails``: send, read, list, reschedule, cancel, retry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+from flask import request
+
+from ... import dispatcher
+from ...addresses import parse
+from ...errors import InvalidEmail
+from ...ledger import Filters
+from ...ledger.operations import Changed as Moved
+from ...state import current
+from ..authentication import key
+from ..errors import ApiError, described
+from ..operations import operation
+from ..schemas.base import ListOf, Page
+from ..schemas.emails import (
+    Batch,
+    BatchError,
+    Changed,
+    Delivery,
+    Email,
+    EmailId,
+    Reschedule,
+    Retried,
+    SendBatch,
+    SendEmail,
+    Wrong,
+)
+
+_KEY_MAX = 256
+_IDEMPOTENCY_KEY = {
+    "Idempotency-Key": "1 to 256 characters: the same request again gives the same id.",
+}
+_USED = {409: "The Idempotency-Key was used before, for a request with another body."}
+
+
+@operation(
+    "POST",
+    "/emails",
+    scope="send",
+    body=SendEmail,
+    answers=EmailId,
+    headers=_IDEMPOTENCY_KEY,
+    errors=_USED,
+)
+def send(body: SendEmail) -> EmailId:
+    """Send an email."""
+    _check_rights(body)
+    email = dispatcher.dispatch(**body.arguments(), idempotency_key=_idempotency_key())
+    return EmailId(id=email.id)
+
+
+@operation(
+    "POST",
+    "/emails/batch",
+    scope="send",
+    body=SendBatch,
+    answers=Batch,
+    headers={
+        **_IDEMPOTENCY_KEY,
+        "x-batch-validation": "`strict` (default): all or none; `permissive`: all that are right.",
+    },
+    errors=_USED,
+)
+def send_batch(body: SendBatch) -> Batch:
+    """Send up to 100 emails."""
+    mode = request.headers.get("x-batch-validation", "strict")
+    if mode not in {"strict", "permissive"}:
+        expected = f"x-batch-validation: expected strict or permissive, got {mode!r}"
+        raise ApiError(422, "validation_error", expected)
+    right, wrong = _sorted_out(body.root)
+    if wrong and mode == "strict":
+        words = "; ".join(f"[{one.index}] {one.message}" for one in wrong)
+        raise ApiError(422, "validation_error", words)
+    whole = _idempotency_key()
+    emails = dispatcher.dispatch_many(
+        {**arguments, "idempotency_key": f"{whole}:{position}" if whole else None}
+        for position, arguments in right.items()
+    )
+    return Batch(
+        data=[EmailId(id=email.id) for email in emails],
+        errors=wrong if mode == "permissive" else None,
+    )
+
+
+@operation("GET", "/emails", scope="read", query=Page, answers=ListOf[Email])
+def list_emails(query: Page) -> ListOf[Email]:
+    """List emails, the newest first."""
+    page = current().ledger.page(query.limit, query.after, query.before)
+    data = [Email.of(one, page.states[one.id]) for one in page.emails]
+    return ListOf[Email](has_more=page.has_more, data=data)
+
+
+@operation("GET", "/emails/<email_id>", scope="read", answers=Email)
+def get(email_id: str) -> Email:
+    """Return an email and its last event."""
+    history = current().ledger.show(email_id)
+    waiting = [one.due_at for one in history.deliveries if one.state == "scheduled"]
+    states = [one.state for one in history.deliveries]
+    return Email.of(history.email, states, scheduled_at=min(waiting, default=None))
+
+
+@operation("GET", "/emails/<email_id>/deliveries", scope="read", answers=ListOf[Delivery])
+def deliveries(email_id: str) -> ListOf[Delivery]:
+    """Return what became of each recipient's copy, with every attempt."""
+    history = current().ledger.show(email_id)
+    data = [Delivery.of(one, history.attempts[one.id]) for one in history.deliveries]
+    return ListOf[Delivery](data=data)
+
+
+@operation("PATCH", "/emails/<email_id>", scope="manage", body=Reschedule, answers=Changed)
+def reschedule(email_id: str, body: Reschedule) -> Changed:
+    """Send a scheduled email at another time."""
+    moved = dispatcher.reschedule(email_id, body.scheduled_at, actor=_actor())
+    _check_moved(moved, "It is not scheduled: it was sent, or is about to be.")
+    return Changed(id=email_id)
+
+
+@operation("POST", "/emails/<email_id>/cancel", scope="manage", answers=Changed)
+def cancel(email_id: str) -> Changed:
+    """Cancel what was not sent yet."""
+    moved = dispatcher.cancel(Filters(email_id=email_id), actor=_actor())
+    _check_moved(moved, "It cannot be cancelled: it was sent, or is about to be.")
+    return Changed(id=email_id)
+
+
+@operation("POST", "/emails/<email_id>/retry", scope="manage", answers=Retried)
+def retry(email_id: str) -> Retried:
+    """Send again what failed, and now what is deferred."""
+    dispatcher.check_known(email_id)
+    moved = dispatcher.retry(Filters(email_id=email_id), actor=_actor())
+    _check_moved(moved, "There is nothing to retry: nothing of it failed or was deferred.")
+    return Retried(id=email_id, deliveries=len(moved))
+
+
+def _sorted_out(
+    given: Sequence[SendEmail | Wrong],
+) -> tuple[dict[int, dict[str, Any]], list[BatchError]]:
+    """Return the arguments of those that are right, and what is wrong with the others."""
+    right: dict[int, dict[str, Any]] = {}
+    wrong: list[BatchError] = []
+    for position, one in enumerate(given):
+        if isinstance(one, Wrong):
+            wrong.append(BatchError(index=position, message=one.message))
+            continue
+        try:
+            _check_rights(one)
+            arguments = one.arguments()
+            dispatcher.check(**arguments)
+        except InvalidEmail as error:
+            wrong.append(BatchError(index=position, message=described(error.problems)))
+        except ApiError as error:
+            wrong.append(BatchError(index=position, message=error.message))
+        else:
+            right[position] = arguments
+    return right, wrong
+
+
+def _check_rights(body: SendEmail) -> None:
+    template = body.template.id if body.template else None
+    if not key().may_use(template):
+        raise ApiError(403, "restricted_api_key", f"This API key may not use {_named(template)}.")
+    if key().senders:
+        given = body.from_ or current().config["MAIL_DEFAULT_SENDER"]
+        try:
+            address = parse(given, allow_test_domains=True).email
+        except (TypeError, ValueError):
+            return  # is refused for what is wrong with it
+        if not key().may_send_as(address):
+            raise ApiError(403, "invalid_from_address", f"This API key may not send as {address}.")
+
+
+def _named(template: str | None) -> str:
+    return f"template {template!r}" if template else "content without a template"
+
+
+def _idempotency_key() -> str | None:
+    """Return the ledger's key for the request's, which belongs to one API key alone."""
+    given = request.headers.get("Idempotency-Key")
+    if given is None:
+        return None
+    if not 1 <= len(given) <= _KEY_MAX:
+        message = f"Idempotency-Key: expected 1 to {_KEY_MAX} characters, got {len(given)}"
+        raise ApiError(400, "invalid_idempotency_key", message)
+    return f"api:{sha256(f'{key().id}:{given}'.encode()).hexdigest()}"
+
+
+def _check_moved(moved: list[Moved], message: str) -> None:
+    if not moved:
+        raise ApiError(422, "validation_error", message)
+
+
+def _actor() -> str:
+    return f"api key {key().name}"

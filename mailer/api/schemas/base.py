@@ -1,0 +1,100 @@
+"""What the schemas have in common: strict bodies, answers without null, instants, pages."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Generic, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
+
+_IN = re.compile(r"in (?P<number>[0-9]{1,6}|an?) (?P<unit>min|minute|hour|day|week)s?", re.I)
+_UNITS = {"min": 60, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
+
+
+class Body(BaseModel):
+    """What a request brings. What is not known is refused by name."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Answer(BaseModel):
+    """What is answered. A value that may be None is left out then: nothing is null."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class ListOf(Answer, Generic[T]):
+    """Some of a list, the newest first."""
+
+    object: Literal["list"] = "list"
+    has_more: bool = False
+    data: list[T]
+
+
+class Page(BaseModel):
+    """Which part of a list: ``after`` or ``before`` an id of the part that is known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    after: str | None = None
+    before: str | None = None
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        if self.after and self.before:
+            raise ValueError("expected after or before, got both")
+        return self
+
+
+def instant(value: object) -> datetime:
+    """Read ISO 8601 with a time zone, or ``in 1 hour``. Raises ValueError."""
+    if isinstance(value, str):
+        if span := _IN.fullmatch(value.strip()):
+            number = 1 if span["number"].lower() in {"a", "an"} else int(span["number"])
+            return datetime.now(UTC) + timedelta(seconds=number * _UNITS[span["unit"].lower()])
+        try:
+            found = datetime.fromisoformat(value.strip())
+        except ValueError:
+            found = None
+        if found is not None and found.tzinfo is not None:
+            return found
+    raise ValueError("expected ISO 8601 with a time zone, or such as 'in 1 hour'")
+
+
+Instant = Annotated[
+    datetime,
+    BeforeValidator(instant),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "ISO 8601 with a time zone, or such as `in 1 hour`.",
+            "examples": ["2030-01-31T09:00:00Z", "in 1 hour"],
+        }
+    ),
+]
+"""An instant as a request may say it."""
+
+
+def _shown(value: datetime | None) -> str:
+    return value.isoformat(timespec="milliseconds") if value else ""
+
+
+Shown = Annotated[
+    datetime | None,
+    PlainSerializer(_shown, return_type=str),
+    WithJsonSchema({"type": "string", "description": "ISO 8601, in UTC. Empty: never."}),
+]
+"""An instant as an answer says it."""

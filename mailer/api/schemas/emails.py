@@ -1,0 +1,311 @@
+"""Emails, deliveries and attachments, as the HTTP API takes and shows them."""
+
+from __future__ import annotations
+
+import binascii
+import mimetypes
+from base64 import b64decode
+from collections.abc import Sequence
+from datetime import datetime
+from email.utils import formataddr
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    RootModel,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
+
+from ...composition import message_id
+from ...content import Address, Attachment
+from ..errors import malformed
+from .base import Answer, Body, Instant, Shown
+
+ADDRESSES_MAX = 50
+BATCH_MAX = 100
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Addresses = Annotated[
+    list[str],
+    BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+    Field(max_length=ADDRESSES_MAX),
+]
+
+
+class Tag(Body):
+    name: str
+    value: str
+
+
+class File(Body):
+    """An attachment: base64, or a list of bytes as numbers."""
+
+    filename: str
+    content: str | list[Annotated[int, Field(ge=0, le=255)]]
+    content_type: str | None = None
+    content_id: str | None = None
+
+    @field_validator("content")
+    @classmethod
+    def _is_base64(cls, value: str | list[int]) -> str | list[int]:
+        if isinstance(value, str):
+            try:
+                b64decode(value, validate=True)
+            except binascii.Error as error:
+                raise ValueError("expected base64, or a list of numbers from 0 to 255") from error
+        return value
+
+    def attachment(self) -> Attachment:
+        """Return it as ``dispatch`` takes it."""
+        is_text = isinstance(self.content, str)
+        guessed, _ = mimetypes.guess_type(self.filename)
+        return Attachment(
+            filename=self.filename,
+            data=b64decode(self.content) if is_text else bytes(self.content),  # type: ignore[arg-type]
+            content_type=self.content_type or guessed or "application/octet-stream",
+            content_id=self.content_id or None,
+        )
+
+
+class Template(Body):
+    """A template, instead of ``html`` and ``text``."""
+
+    id: str
+    variables: dict[str, Any] = Field(default_factory=dict)
+
+
+class SendEmail(Body):
+    """One email to send."""
+
+    from_: str | None = Field(default=None, alias="from")
+    to: Addresses
+    subject: str | None = None
+    cc: Addresses = []
+    bcc: Addresses = []
+    reply_to: Addresses = []
+    html: str | None = None
+    text: str | None = None
+    headers: dict[str, str] = {}
+    tags: list[Tag] = []
+    attachments: list[File] = []
+    template: Template | None = None
+    scheduled_at: Instant | None = None
+    locale: str | None = None
+    lane: Literal["critical", "default", "bulk"] | None = None
+    expires_at: Instant | None = None
+    on_unknown: Literal["resend", "hold"] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of ``dispatch``."""
+        return {
+            "template": self.template.id if self.template else None,
+            "context": self.template.variables if self.template else None,
+            "to": self.to,
+            "cc": self.cc,
+            "bcc": self.bcc,
+            "reply_to": self.reply_to,
+            "subject": self.subject,
+            "html": self.html,
+            "text": self.text,
+            "sender": self.from_,
+            "headers": self.headers,
+            "tags": {tag.name: tag.value for tag in self.tags},
+            "attachments": [file.attachment() for file in self.attachments],
+            "locale": self.locale,
+            "lane": self.lane,
+            "send_at": self.scheduled_at,
+            "expires_at": self.expires_at,
+            "on_unknown": self.on_unknown,
+        }
+
+
+class Wrong:
+    """An item of a batch that is no email: ``message`` says why."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
+def _or_wrong(value: Any, validate: ValidatorFunctionWrapHandler) -> SendEmail | Wrong:
+    try:
+        found: SendEmail = validate(value)
+    except ValidationError as error:
+        return Wrong(malformed(error))
+    return found
+
+
+class SendBatch(
+    RootModel[
+        Annotated[
+            list[Annotated[SendEmail, WrapValidator(_or_wrong)]],
+            Field(min_length=1, max_length=BATCH_MAX),
+        ]
+    ]
+):
+    """Several emails to send. What is wrong with one says nothing about the others."""
+
+
+class Reschedule(Body):
+    """Another time for an email that is scheduled."""
+
+    id: str | None = None
+    """Resend's Python SDK says it twice; the address counts."""
+    scheduled_at: Instant
+
+
+class EmailId(Answer):
+    id: str
+
+
+class BatchError(Answer):
+    index: int
+    """Which of the emails, from 0."""
+    message: str
+
+
+class Batch(Answer):
+    data: list[EmailId]
+    errors: list[BatchError] | None = None
+    """Only for ``x-batch-validation: permissive``."""
+
+
+class Changed(Answer):
+    """An email that was moved."""
+
+    object: Literal["email"] = "email"
+    id: str
+
+
+class Retried(Changed):
+    deliveries: int
+    """How many are sent again."""
+
+
+# Of an email with several recipients, the first of these that one of them is in.
+_EVENTS = {
+    "failed": "failed",
+    "unknown": "unknown",
+    "suppressed": "suppressed",
+    "expired": "expired",
+    "cancelled": "canceled",
+    "deferred": "delivery_delayed",
+    "sending": "queued",
+    "queued": "queued",
+    "scheduled": "scheduled",
+    "sent": "sent",
+}
+
+
+class Email(Answer):
+    """An email. Addresses are as a header has them; ``bcc`` is empty, because each is a delivery
+    of its own that stands nowhere else."""
+
+    object: Literal["email"] = "email"
+    id: str
+    message_id: str
+    from_: str = Field(alias="from")
+    to: list[str]
+    cc: list[str]
+    bcc: list[str] = []
+    reply_to: list[str]
+    created_at: Shown
+    scheduled_at: Shown
+    subject: str
+    html: str
+    text: str
+    template: str
+    lane: str
+    tags: list[Tag]
+    last_event: str
+
+    @classmethod
+    def of(cls, row: Any, states: Sequence[str], *, scheduled_at: datetime | None = None) -> Self:
+        """Return an `Email` of the ledger; ``states`` are those of its deliveries."""
+        addresses = {
+            name: [Address(*pair) for pair in pairs] for name, pairs in row.addresses.items()
+        }
+        (sender,) = addresses["from"]
+        return cls.model_validate(
+            {
+                "id": row.id,
+                "message_id": f"<{message_id(row.id, sender)}>",
+                "from": _mailbox(sender),
+                "to": [_mailbox(one) for one in addresses["to"]],
+                "cc": [_mailbox(one) for one in addresses["cc"]],
+                "reply_to": [_mailbox(one) for one in addresses["reply_to"]],
+                "created_at": row.created_at,
+                "scheduled_at": scheduled_at,
+                "subject": row.subject or "",
+                "html": row.html or "",
+                "text": row.text or "",
+                "template": row.template or "",
+                "lane": row.lane,
+                "tags": [{"name": name, "value": value} for name, value in row.tags.items()],
+                "last_event": _last_event(states),
+            }
+        )
+
+
+class Attempt(Answer):
+    """One try, and what the server said."""
+
+    number: int
+    ended_at: Shown
+    outcome: str
+    transport: str
+    stage: str
+    code: int
+    """Of SMTP; 0: no reply was heard."""
+    enhanced: str
+    words: str
+
+
+class Delivery(Answer):
+    """What became of one recipient's copy."""
+
+    object: Literal["delivery"] = "delivery"
+    recipient: str
+    state: str
+    due_at: Shown
+    reason: str
+    attempts: list[Attempt]
+
+    @classmethod
+    def of(cls, row: Any, attempts: Sequence[Any]) -> Self:
+        """Return a `Delivery` of the ledger."""
+        return cls(
+            recipient=row.recipient,
+            state=row.state,
+            due_at=row.due_at if row.state in {"queued", "deferred", "scheduled"} else None,
+            reason=row.reason or "",
+            attempts=[
+                Attempt(
+                    number=one.number,
+                    ended_at=one.ended_at,
+                    outcome=one.outcome,
+                    transport=one.transport or "",
+                    stage=one.stage or "",
+                    code=one.code or 0,
+                    enhanced=one.enhanced or "",
+                    words=one.words or "",
+                )
+                for one in attempts
+            ],
+        )
+
+
+def _last_event(states: Sequence[str]) -> str:
+    """Return what an email with deliveries in these states is told as."""
+    return next((event for state, event in _EVENTS.items() if state in states), "queued")
+
+
+def _mailbox(address: Address) -> str:
+    return formataddr(address) if address.name else address.email
