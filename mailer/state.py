@@ -65,7 +65,7 @@ class State:
     def renderer(self) -> Renderer:
         return Renderer(
             self._template_folders(),
-            url_for=self._url_for,
+            url_for=self.url_for,
             product_name=self.config["MAILER_PRODUCT_NAME"],
             base_url=self.config["MAILER_BASE_URL"],
             auto_reload=self.app.debug,
@@ -149,7 +149,7 @@ class State:
         folders.append(packaged if packaged.is_dir() else _PACKAGE.parent / "templates")
         return [folder for folder in folders if folder.is_dir()]
 
-    def _url_for(self, endpoint: str, **values: Any) -> str:
+    def url_for(self, endpoint: str, **values: Any) -> str:
         """Build an absolute link from MAILER_BASE_URL: a worker has no request to take one from."""
         scheme, _, rest = self.config["MAILER_BASE_URL"].partition("://")
         host, slash, prefix = rest.partition("/")

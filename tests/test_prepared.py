@@ -30,6 +30,7 @@ def row(name: str) -> dict[str, Any]:
         "headers": {},
         "tags": {},
         "has_attachments": True,
+        "is_test": False,
         "on_unknown": "resend",
     }
 

@@ -9,7 +9,14 @@ from flask import Flask, Response, jsonify, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
-from ..errors import IdempotencyConflict, InvalidEmail, LedgerUnavailable, NotFound, Problem
+from ..errors import (
+    IdempotencyConflict,
+    InvalidEmail,
+    LedgerUnavailable,
+    NotFound,
+    Problem,
+    TemplateError,
+)
 from ..web import answers
 from .blueprint import api
 
@@ -95,6 +102,11 @@ def _invalid(error: ValidationError) -> Response:
 @api.errorhandler(InvalidEmail)
 def _invalid_email(error: InvalidEmail) -> Response:
     return answer(422, "validation_error", described(error.problems))
+
+
+@api.errorhandler(TemplateError)
+def _unusable_template(error: TemplateError) -> Response:
+    return answer(422, "validation_error", str(error))
 
 
 @api.errorhandler(IdempotencyConflict)

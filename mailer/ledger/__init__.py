@@ -126,6 +126,11 @@ class Ledger:
         with self.database.begin() as connection:
             return operations.retry(connection, filters, actor, self.attempts_allowed)
 
+    def would_retry(self, filters: Filters, limit: int) -> tuple[int, list[operations.Changed]]:
+        """Return how many deliveries ``retry`` would move, and the newest of them."""
+        with self.database.read() as connection:
+            return operations.would_retry(connection, filters, limit)
+
     def cancel(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
         """Cancel queued deliveries; those being sent or final stay as they are."""
         with self.database.begin() as connection:
@@ -195,6 +200,11 @@ class Ledger:
         """Return the files of an email, in order."""
         with self.database.read() as connection:
             return queries.attachments(connection, email_id)
+
+    def attachment(self, email_id: str, attached_id: int) -> Attachment:
+        """Return one file of an email. Raises NotFound."""
+        with self.database.read() as connection:
+            return queries.attachment(connection, email_id, attached_id)
 
     def is_due(self, lanes: Sequence[str]) -> bool:
         """Say whether one of the lanes has a due delivery."""

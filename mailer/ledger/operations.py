@@ -39,6 +39,23 @@ def _opened(attempts_allowed: int) -> dict[str, Any]:
     }
 
 
+_IS_FINAL = sa.and_(IS_TROUBLE, Delivery.status.in_(sorted(RETRYABLE)))
+_HAS_CONTENT = sa.exists().where(Email.id == Delivery.email_id, Email.erased_at.is_(None))
+
+
+def would_retry(
+    connection: sa.Connection, filters: Filters, limit: int
+) -> tuple[int, list[Changed]]:
+    """Return how many deliveries `retry` would move, and the newest of them."""
+    moves = sa.or_(IS_DEFERRED, sa.and_(_IS_FINAL, _HAS_CONTENT))
+    chosen = (*filters.conditions(), moves)
+    number = connection.execute(
+        sa.select(sa.func.count()).select_from(Delivery).where(*chosen)
+    ).scalar_one()
+    newest = sa.select(*_CHANGED).where(*chosen).order_by(Delivery.id.desc()).limit(limit)
+    return number, [Changed(*row) for row in connection.execute(newest)]
+
+
 def retry(
     connection: sa.Connection, filters: Filters, actor: str, attempts_allowed: int
 ) -> list[Changed]:
@@ -49,14 +66,13 @@ def retry(
         .values(due_at=now(), updated_at=now())
         .returning(*_CHANGED)
     )
-    is_final = sa.and_(*filters.conditions(), IS_TROUBLE, Delivery.status.in_(sorted(RETRYABLE)))
+    is_final = sa.and_(*filters.conditions(), _IS_FINAL)
     # From here to the commit no content is erased; of what was before, the next statement knows.
     keep = sa.select(Email.id).where(Email.id.in_(sa.select(Delivery.email_id).where(is_final)))
     connection.execute(keep.order_by(Email.id).with_for_update(read=True))
-    has_content = sa.exists().where(Email.id == Delivery.email_id, Email.erased_at.is_(None))
     again = (
         sa.update(Delivery)
-        .where(is_final, has_content)
+        .where(is_final, _HAS_CONTENT)
         .values(**_opened(attempts_allowed), updated_at=now())
         .returning(*_CHANGED)
     )

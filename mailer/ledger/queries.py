@@ -28,7 +28,7 @@ class History(NamedTuple):
     """By delivery id, in order."""
     audit: dict[int, list[sa.Row[Any]]]
     attachments: list[sa.Row[Any]]
-    """``filename, content_type, size``, in order; the files stay where they are."""
+    """``id, filename, content_type, content_id, size``, in order; the files stay where they are."""
 
 
 def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> list[sa.Row[Listed]]:
@@ -92,8 +92,10 @@ def _by_delivery(
 def _files(connection: sa.Connection, email_id: str) -> list[sa.Row[Any]]:
     statement = (
         sa.select(
+            Attached.id,
             Attached.filename,
             Attached.content_type,
+            Attached.content_id,
             sa.func.length(Attached.data, type_=sa.Integer).label("size"),
         )
         .where(Attached.email_id == email_id)
@@ -128,12 +130,22 @@ def lane(connection: sa.Connection, email_id: str) -> str | None:
 
 def attachments(connection: sa.Connection, email_id: str) -> list[Attachment]:
     statement = sa.select(Attached).where(Attached.email_id == email_id).order_by(Attached.id)
-    return [
-        Attachment(
-            filename=row.filename,
-            content_type=row.content_type,
-            content_id=row.content_id,
-            data=row.data,
-        )
-        for row in connection.execute(statement)
-    ]
+    return [_attachment(row) for row in connection.execute(statement)]
+
+
+def attachment(connection: sa.Connection, email_id: str, attached_id: int) -> Attachment:
+    """Raises NotFound, also once the content of the email was erased."""
+    statement = sa.select(Attached).where(Attached.id == attached_id, Attached.email_id == email_id)
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise NotFound(f"email {email_id} has no such attachment, or no more")
+    return _attachment(row)
+
+
+def _attachment(row: sa.Row[Any]) -> Attachment:
+    return Attachment(
+        filename=row.filename,
+        content_type=row.content_type,
+        content_id=row.content_id,
+        data=row.data,
+    )

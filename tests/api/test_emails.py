@@ -190,3 +190,41 @@ def test_what_was_cancelled_is_sent_after_a_retry(app: Flask, call: Call, catche
 def test_the_pages_still_answer_as_pages(app: Flask) -> None:
     answer = app.test_client().get("/nothing", headers={"Accept": "text/html"})
     assert (answer.status_code, answer.mimetype) == (404, "text/html")
+
+
+def test_many_are_retried_by_a_filter_and_counted_first(
+    app: Flask, call: Call, catcher: Catcher
+) -> None:
+    for number in range(3):
+        call("POST", "/emails", email(to=f"{number}@example.com"))
+    call("POST", "/emails", email(lane="bulk"))
+    for one in call("GET", "/emails")[1]["data"]:
+        call("POST", f"/emails/{one['id']}/cancel")
+    asked = {"states": ["cancelled"], "lane": "default"}
+    status, counted = call("POST", "/emails/retry", {**asked, "dry_run": True})
+    assert (status, counted["deliveries"], counted["dry_run"]) == (200, 3, True)
+    assert {one["recipient"] for one in counted["data"]} == {f"{n}@example.com" for n in range(3)}
+    assert drain(of(app), "default") == 0
+    status, done = call("POST", "/emails/retry", asked)
+    assert (status, done["deliveries"], done["dry_run"]) == (200, 3, False)
+    assert drain(of(app), "default") == 3
+    assert call("POST", "/emails/retry", asked)[1]["deliveries"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "at least one condition"),
+        ({"dry_run": True}, "at least one condition"),
+        ({"states": []}, "at least one condition"),
+        ({"states": ["sent"]}, "states.0"),
+        ({"lane": "urgent"}, "lane"),
+        ({"since": "yesterday"}, "since"),
+        ({"since": "2026-01-01T00:00:00"}, "since"),
+        ({"code": "550"}, "code"),
+    ],
+)
+def test_a_retry_of_many_says_which(call: Call, body: Any, words: str) -> None:
+    status, answer = call("POST", "/emails/retry", body)
+    assert (status, answer["name"]) == (422, "validation_error")
+    assert words in answer["message"]

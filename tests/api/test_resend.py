@@ -115,3 +115,36 @@ def test_a_template_of_the_service_is_rendered(app: Flask, catcher: Catcher) -> 
     resend.Emails.send(given)
     drain(of(app), "critical")
     assert b"Subject: " in catcher.messages()[0].raw
+
+
+def test_templates_are_listed_and_shown() -> None:
+    listed = resend.Templates.list({"limit": 100})
+    assert "password_changed" in [one["name"] for one in listed["data"]]
+    found = resend.Templates.get("password_changed")
+    assert found["status"] == "published"
+    assert {"key": "reset_url", "type": "string"} in found["variables"]
+    with pytest.raises(ResendError) as refused:
+        resend.Templates.get("nothing")
+    assert refused.value.code == 404
+
+
+def test_templates_are_changed_beside_the_code_alone() -> None:
+    changes: list[Callable[[], Any]] = [
+        lambda: resend.Templates.create({"name": "x", "html": "<p>x</p>"}),
+        lambda: resend.Templates.update({"id": "welcome", "name": "x"}),
+        lambda: resend.Templates.remove("welcome"),
+    ]
+    for change in changes:
+        with pytest.raises(ResendError) as refused:
+            change()
+        assert refused.value.code == 405
+
+
+def test_attachments_are_listed_and_downloaded(app: Flask) -> None:
+    files: list[Any] = [{"filename": "a.txt", "content": list(b"hello")}]
+    sent = resend.Emails.send(params(attachments=files))
+    (listed,) = resend.Emails.Attachments.list(sent["id"])["data"]
+    found = resend.Emails.Attachments.get(sent["id"], listed["id"])
+    assert (found["filename"], found["size"]) == ("a.txt", 5)
+    link = found["download_url"].removeprefix("http://app.example.com")
+    assert app.test_client().get(link).data == b"hello"

@@ -19,6 +19,7 @@ from ..errors import ApiError, described
 from ..operations import operation
 from ..schemas.base import ListOf, Page
 from ..schemas.emails import (
+    RETRIED_SHOWN,
     Batch,
     BatchError,
     Changed,
@@ -27,6 +28,9 @@ from ..schemas.emails import (
     EmailId,
     Reschedule,
     Retried,
+    RetriedDelivery,
+    RetriedMany,
+    RetryMany,
     SendBatch,
     SendEmail,
     Wrong,
@@ -136,6 +140,28 @@ def retry(email_id: str) -> Retried:
     moved = dispatcher.retry(Filters(email_id=email_id), actor=_actor())
     _check_moved(moved, "There is nothing to retry: nothing of it failed or was deferred.")
     return Retried(id=email_id, deliveries=len(moved))
+
+
+@operation("POST", "/emails/retry", scope="manage", body=RetryMany, answers=RetriedMany)
+def retry_many(body: RetryMany) -> RetriedMany:
+    """Send again what failed, and now what is deferred, of all emails that match.
+
+    With `dry_run` it is only counted.
+    """
+    filters = body.filters()
+    if body.dry_run:
+        number, moved = current().ledger.would_retry(filters, RETRIED_SHOWN)
+    else:
+        moved = dispatcher.retry(filters, actor=_actor())
+        number = len(moved)
+    return RetriedMany(
+        dry_run=body.dry_run,
+        deliveries=number,
+        data=[
+            RetriedDelivery(email_id=one.email_id, recipient=one.recipient)
+            for one in moved[:RETRIED_SHOWN]
+        ],
+    )
 
 
 def _sorted_out(

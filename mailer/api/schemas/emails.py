@@ -11,6 +11,7 @@ from email.utils import formataddr
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AwareDatetime,
     BeforeValidator,
     Field,
     RootModel,
@@ -18,15 +19,18 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
+    model_validator,
 )
 
 from ...composition import message_id
 from ...content import Address, Attachment
+from ...ledger import Filters
 from ..errors import malformed
 from .base import Answer, Body, Instant, Shown
 
 ADDRESSES_MAX = 50
 BATCH_MAX = 100
+RETRIED_SHOWN = 100
 
 
 def _as_list(value: object) -> object:
@@ -187,6 +191,58 @@ class Changed(Answer):
 class Retried(Changed):
     deliveries: int
     """How many are sent again."""
+
+
+class RetryMany(Body):
+    """Which deliveries to send again. At least one condition, so that it is not about all."""
+
+    states: list[
+        Literal["failed", "unknown", "expired", "cancelled", "suppressed", "deferred"]
+    ] = []
+    """None: any of them."""
+    template: str | None = None
+    lane: Literal["critical", "default", "bulk"] | None = None
+    recipient: str | None = None
+    code: int | None = None
+    """SMTP code of the last attempt."""
+    since: AwareDatetime | None = None
+    """Accepted at or after."""
+    until: AwareDatetime | None = None
+    """Accepted before."""
+    dry_run: bool = False
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        conditions = self.model_dump(exclude={"dry_run"}, exclude_none=True)
+        if not any(value != [] for value in conditions.values()):
+            raise ValueError("expected at least one condition, so that it is not about everything")
+        return self
+
+    def filters(self) -> Filters:
+        """Return them for the ledger."""
+        return Filters(
+            statuses=self.states or None,
+            template=self.template,
+            lane=self.lane,
+            recipient=self.recipient,
+            code=self.code,
+            since=self.since,
+            until=self.until,
+        )
+
+
+class RetriedDelivery(Answer):
+    email_id: str
+    recipient: str
+
+
+class RetriedMany(Answer):
+    object: Literal["retry"] = "retry"
+    dry_run: bool
+    deliveries: int
+    """How many are sent again, or would be."""
+    data: list[RetriedDelivery]
+    """The first 100 of them."""
 
 
 # Of an email with several recipients, the first of these that one of them is in.
