@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from . import message, plaintext
+from . import message, plaintext, unsubscribe
 from .content import Address, Attachment, Content
-from .errors import RenderError
+from .errors import RenderError, SettingError
 from .state import State
 
 
@@ -26,15 +26,17 @@ class Composed(NamedTuple):
 
 
 def compose(
-    state: State, email: Any, attachments: Sequence[Attachment] | None = None
+    state: State, email: Any, recipient: str, attachments: Sequence[Attachment] | None = None
 ) -> Composed | None:
     """Render and write ``email`` (an `Email`, or a row of its columns).
 
+    Only with a category are the copies of its recipients different: each has a link of its own.
     Its attachments are those of the ledger unless given. Returns None when its context loader no
     longer wants it. Raises RenderError or MessageError; TemplateError when its template is not
-    here; what a context loader raises comes through.
+    here, SettingError when no link can be made; what a context loader raises comes through.
     """
-    content = _content(state, email)
+    link = None if email.category is None else unsubscribe_link(state, email.category, recipient)
+    content = _content(state, email, link)
     if content is None:
         return None
     if attachments is None:
@@ -52,7 +54,7 @@ def compose(
         content=content,
         date=email.created_at,
         message_id=message_id(email.id, sender),
-        headers=email.headers,
+        headers={**email.headers, **unsubscribe.headers(link)} if link else email.headers,
         attachments=attachments,
     )
     return Composed(content, written, sender.email, smtputf8=not written.isascii())
@@ -63,7 +65,16 @@ def message_id(email_id: str, sender: Address) -> str:
     return f"{email_id}@{sender.email.rpartition('@')[2]}"
 
 
-def _content(state: State, email: Any) -> Content | None:
+def unsubscribe_link(state: State, category: str, recipient: str) -> str:
+    """Return the link at which ``recipient`` unsubscribes. Raises SettingError."""
+    if obstacle := unsubscribe.obstacle(state.app):
+        raise SettingError(obstacle)
+    choice = unsubscribe.Choice(recipient.lower(), category)
+    token = unsubscribe.mint(state.config, choice)
+    return state.url_for(unsubscribe.ENDPOINT, token=token)
+
+
+def _content(state: State, email: Any, link: str | None) -> Content | None:
     if email.erased_at is not None:  # never an empty email instead
         raise RenderError(f"its content was erased on {email.erased_at:%Y-%m-%d}")
     if email.template is None:
@@ -81,5 +92,7 @@ def _content(state: State, email: Any) -> Content | None:
                 f"got {type(loaded).__name__}"
             )
         context = loaded
+    if link is not None:
+        context = {**context, unsubscribe.VARIABLE: link}
     content = state.renderer.render(email.template, context, email.locale)
     return content if email.subject is None else content._replace(subject=email.subject)

@@ -43,6 +43,7 @@ def dispatch(
     expires_at: datetime | None = None,
     idempotency_key: str | None = None,
     on_unknown: str | None = None,
+    category: str | None = None,
     session: AnySession | None = None,
 ) -> Email:
     """Accept an email: check it, store it, wake a worker. Returns as soon as it is stored.
@@ -54,7 +55,8 @@ def dispatch(
 
     ``idempotency_key``: dispatching again with the same key and content returns the email that
     was stored before; other content raises IdempotencyConflict. ``on_unknown``: ``"resend"``
-    (at least once) or ``"hold"`` (at most once, a person decides).
+    (at least once) or ``"hold"`` (at most once, a person decides). ``category``: what recipients
+    may unsubscribe from, such as ``"newsletter"``; by default the template's.
 
     ``session``: store in the caller's own transaction instead; its commit wakes the worker, its
     rollback leaves nothing. It must be on the ledger's database.
@@ -83,6 +85,7 @@ def dispatch(
         expires_at=expires_at,
         idempotency_key=idempotency_key,
         on_unknown=on_unknown,
+        category=category,
     )
     if isinstance(template, Message):
         request.take(interchange.arguments(template))

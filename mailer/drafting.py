@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from . import addresses, headers, parts
+from . import addresses, headers, parts, unsubscribe
 from .content import Address, Attachment
 from .errors import InvalidEmail, Problem, TemplateError
 from .ledger import Draft
@@ -57,6 +57,7 @@ class Request:
     expires_at: datetime | None = None
     idempotency_key: str | None = None
     on_unknown: str | None = None
+    category: str | None = None
     twice: tuple[str, ...] = ()
     """Arguments that were given beside a Message that has them."""
 
@@ -101,17 +102,18 @@ class _Drafting:
             ON_UNKNOWN,
             template.on_unknown if template else "resend",
         )
+        category = self._category(template, lane)
         self._check_bodies(template)
         self._check_times()
         email: dict[str, Any] = {
             "template": request.template,
             "locale": self._matching("locale", request.locale, _LOCALE, "a locale such as de-AT"),
-            "context": self._context(template),
+            "context": self._context(template, category),
             "subject": request.subject,
             "text": request.text,
             "html": request.html,
             "addresses": {name: [list(one) for one in group] for name, group in groups.items()},
-            "headers": self._headers(),
+            "headers": self._headers(category),
             "tags": self._tags(),
             "lane": lane,
             "has_attachments": bool(attachments),
@@ -120,6 +122,8 @@ class _Drafting:
             "idempotency_key": self._key(),
         }
         email["addresses"].pop("bcc")  # a bcc is a delivery, and stands nowhere else
+        if category is not None:  # else it would change the fingerprints of all that is stored
+            email["category"] = category
         recipients = self._recipients(groups)
         made = Draft(
             email=email,
@@ -175,6 +179,17 @@ class _Drafting:
                 if size > limit:
                     self._problem(name, f"expected at most {limit} bytes, got {size}")
 
+    def _category(self, template: EmailTemplate | None, lane: str) -> str | None:
+        given = self.request.category
+        if given is None and template is not None:
+            given = template.category
+        self._matching("category", given, unsubscribe.CATEGORY, unsubscribe.CATEGORY_FORM)
+        if given is not None and lane == "critical":
+            self._problem("category", unsubscribe.NOT_CRITICAL)
+        elif given is not None and (obstacle := unsubscribe.obstacle(self.state.app)):
+            self._problem("category", f"expected none, because {obstacle}")
+        return given
+
     def _text(self, name: str, value: object, check: Callable[[str], None]) -> None:
         if isinstance(value, str):
             self._check(name, check, value)
@@ -221,7 +236,9 @@ class _Drafting:
             self._problem("to", f"expected at most {limit} recipients, got {len(recipients)}")
         return recipients
 
-    def _context(self, template: EmailTemplate | None) -> dict[str, Any] | None:
+    def _context(
+        self, template: EmailTemplate | None, category: str | None
+    ) -> dict[str, Any] | None:
         context = self.request.context
         if context is None:
             context = {}
@@ -244,8 +261,13 @@ class _Drafting:
             self._problem("context", f"expected at most {limit} bytes as JSON, got {size}")
         elif _may_nest(written) and _deeper_than(CONTEXT_DEPTH_MAX, context):
             self._problem("context", f"expected at most {CONTEXT_DEPTH_MAX} levels of nesting")
+        if category is not None and unsubscribe.VARIABLE in context:
+            words = "which stands for the link of the email's category"
+            self._problem("context", f"expected no {unsubscribe.VARIABLE}, {words}")
         if template is not None and template.name not in self.state.loaders:
             missing = self._required(template) - context.keys()
+            if category is not None:
+                missing -= {unsubscribe.VARIABLE}
             if missing:
                 names = ", ".join(sorted(missing))
                 self._problem("context", f"template {template.name!r} also needs: {names}")
@@ -264,7 +286,7 @@ class _Drafting:
         self._problem(name, f"expected a mapping, got {headers.shown(value)}")
         return {}
 
-    def _headers(self) -> dict[str, str]:
+    def _headers(self, category: str | None) -> dict[str, str]:
         given = self._mapping("headers", self.request.headers)
         if len(given) > HEADERS_MAX:
             self._problem("headers", f"expected at most {HEADERS_MAX}, got {len(given)}")
@@ -274,6 +296,8 @@ class _Drafting:
                 self._problem("headers", f"expected text, got {headers.shown((name, value))}")
                 continue
             self._check("headers", headers.check_header, name, value)
+            if category is not None and name.lower().startswith("list-unsubscribe"):
+                self._problem("headers", f"expected no {name}, which category {category!r} sets")
             if name.lower() in seen:
                 self._problem("headers", f"expected {name} once")
             seen.add(name.lower())

@@ -32,6 +32,8 @@ class Kind(enum.StrEnum):
     """The template or the message could not be made."""
     UNWANTED = "unwanted"
     """The context loader answered None: the email is no longer wanted."""
+    SUPPRESSED = "suppressed"
+    """The recipient's address is not to be mailed."""
 
 
 UNBEGUN = frozenset({Kind.NOT_STARTED, Kind.CAPPED})

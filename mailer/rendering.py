@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jinja2
 
-from . import plaintext, template, variables
+from . import plaintext, template, unsubscribe, variables
 from .content import Content
 from .environment import Environment
 from .errors import RenderError, TemplateError
@@ -94,6 +94,11 @@ class Renderer:
             return template.load(folders[name])
         return self._templates[name]
 
+    def overrides_suppressions(self, name: str | None, lane: str) -> bool:
+        """Say whether an email made with a template goes to suppressed addresses too; raises
+        TemplateError."""
+        return name is not None and lane == "critical" and self.template(name).override_suppressions
+
     def required(self, name: str, locale: str | None = None) -> frozenset[str]:
         """Return the variables that a context must have; raises TemplateError."""
         found: set[str] = set()
@@ -106,6 +111,8 @@ class Renderer:
                 offered = {"lang", "locale", *({"subject"} if kind != "subject.txt" else ())}
                 self._required[path] = needs - offered
             found |= self._required[path]
+        if self.template(name).category:
+            found.discard(unsubscribe.VARIABLE)
         return frozenset(found)
 
     def render(
@@ -115,7 +122,8 @@ class Renderer:
 
         A template also sees ``url_for``, ``base_url``, ``product_name``; ``locale``, the one asked
         for, and ``lang``, the one its file is written in; and, in a body, ``subject``. Without a
-        ``body.txt`` the text is derived from the HTML.
+        ``body.txt`` the text is derived from the HTML. An email with a category has its link in
+        the context, as ``unsubscribe_url``.
 
         Raises RenderError for whatever goes wrong; values of the context are not in its message.
         """

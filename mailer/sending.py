@@ -13,7 +13,7 @@ from functools import partial
 from . import shutdown
 from .admission import Admission
 from .composition import Composed, compose
-from .errors import LedgerUnavailable, MessageError, RenderError, TemplateError
+from .errors import LedgerUnavailable, MessageError, RenderError, SettingError, TemplateError
 from .fan import fan_out
 from .interchange import Sent
 from .ledger import Batch, Claimed
@@ -60,9 +60,9 @@ class Sending:
         self._streams: list[Stream] = []
         self._unavailable: dict[int, Outcome] = {}
         """By delivery id: the transport that was tried could not be used."""
-        self._composed: dict[str, Composed | Outcome] = {}
-        """By email id: the recipients of one email share its bytes."""
-        self._recipients = Counter(claimed.email.id for claimed in batch.deliveries)
+        self._composed: dict[str | int, Composed | Outcome] = {}
+        """By `_copy`: the recipients of one email share its bytes, if they may."""
+        self._recipients = Counter(map(_copy, batch.deliveries))
         self._settling = Settling(state, batch, self._as_sent)
         self._admission = Admission(turn, self._record)
         self._over = False
@@ -72,9 +72,10 @@ class Sending:
         """Send the batch. Whatever happens, what was learned is settled, and what was not begun
         goes back at once; only an email whose fate is not known is left to its lease."""
         try:
+            self._leave_out_suppressed()
             if self.state.app.extensions["mail"].suppress:
                 while (composed := self._next(self._waiting)) is not None:
-                    self._learn(composed[0], _SUPPRESSED)
+                    self._learn(composed[0], _NOT_HANDED_OVER)
             while self._waiting and not self._over:
                 groups, stranded = self._admission.by_transport(self._waiting)
                 for claimed in stranded:
@@ -90,6 +91,16 @@ class Sending:
                 self._hand_back()
             finally:
                 self._settling.settle()
+
+    def _leave_out_suppressed(self) -> None:
+        if all(claimed.suppression is None for claimed in self._waiting):
+            return
+        waiting, self._waiting = self._waiting, deque()
+        for claimed in waiting:
+            if claimed.suppression is None or _overrides(self.state, claimed):
+                self._waiting.append(claimed)
+            else:
+                self._record(claimed, Outcome(Kind.SUPPRESSED, words=claimed.suppression.reason))
 
     def _send_over(self, name: str, admitted: deque[Claimed]) -> None:
         """Send over one transport. If it cannot be used, they wait for another one."""
@@ -215,10 +226,10 @@ class Sending:
         return few
 
     def _compose(self, claimed: Claimed) -> Composed | Outcome:
-        email_id = claimed.email.id
-        if email_id not in self._composed:
-            self._composed[email_id] = _compose(self.state, claimed)
-        return self._composed[email_id]
+        copy = _copy(claimed)
+        if copy not in self._composed:
+            self._composed[copy] = _compose(self.state, claimed)
+        return self._composed[copy]
 
     def _hand_back(self) -> None:
         for stream in self._streams:
@@ -231,16 +242,30 @@ class Sending:
 
     def _record(self, claimed: Claimed, outcome: Outcome, delay: float | None = None) -> None:
         self._settling.record(claimed, outcome, delay=delay)
-        email_id = claimed.email.id
-        self._recipients[email_id] -= 1
-        if not self._recipients[email_id]:
-            self._composed.pop(email_id, None)  # attachments may be large
+        copy = _copy(claimed)
+        self._recipients[copy] -= 1
+        if not self._recipients[copy]:
+            self._composed.pop(copy, None)  # attachments may be large
 
     def _as_sent(self, claimed: Claimed) -> Sent | None:
-        composed = self._composed[claimed.email.id]
+        composed = self._composed[_copy(claimed)]
         if isinstance(composed, Outcome):
             return None
         return Sent(claimed, composed, self.state.ledger.attachments(claimed.email.id))
+
+
+def _copy(claimed: Claimed) -> str | int:
+    """Return what those share whose messages are equal: an email with a category has a link for
+    each recipient."""
+    return claimed.email.id if claimed.email.category is None else claimed.delivery_id
+
+
+def _overrides(state: State, claimed: Claimed) -> bool:
+    email = claimed.email
+    try:
+        return state.renderer.overrides_suppressions(email.template, email.lane)
+    except TemplateError:
+        return True  # composing says what is wrong, and that is not the address
 
 
 def _is_lost(outcome: Outcome) -> bool:
@@ -250,12 +275,12 @@ def _is_lost(outcome: Outcome) -> bool:
 def _compose(state: State, claimed: Claimed) -> Composed | Outcome:
     email = claimed.email
     try:
-        composed = compose(state, email)
+        composed = compose(state, email, claimed.recipient)
     except (RenderError, MessageError) as error:
         return Outcome(Kind.UNRENDERABLE, "render", words=str(error))
     except LedgerUnavailable as error:
         return Outcome(Kind.NOT_STARTED, "render", words=str(error))
-    except TemplateError as error:
+    except (TemplateError, SettingError) as error:
         # This worker may be older than the app that dispatched, or its folder half copied.
         return Outcome(Kind.DEFERRED, "render", words=str(error))
     except Exception as error:  # noqa: BLE001
@@ -272,4 +297,4 @@ def _compose(state: State, claimed: Claimed) -> Composed | Outcome:
 
 
 # MAIL_SUPPRESS_SEND, as in Flask-Mail: everything but the network.
-_SUPPRESSED = Outcome(Kind.SENT, "dot", words="MAIL_SUPPRESS_SEND: not handed to a server")
+_NOT_HANDED_OVER = Outcome(Kind.SENT, "dot", words="MAIL_SUPPRESS_SEND: not handed to a server")

@@ -61,6 +61,7 @@ class Settling:
             outcome,
             base=config["MAILER_BACKOFF_BASE_SECONDS"],
             cap=config["MAILER_BACKOFF_CAP_SECONDS"],
+            suppress_bounces=config["MAILER_SUPPRESS_BOUNCES"],
         )
         if delay is not None:
             settlement = settlement._replace(delay=delay)

@@ -13,12 +13,21 @@ from typing import NamedTuple
 
 from .errors import TemplateError
 from .models import LANES, ON_UNKNOWN
+from .unsubscribe import CATEGORY, CATEGORY_FORM, NOT_CRITICAL
 
 DEFAULT_LOCALE = "en"
 
 _FILE = re.compile(
     r"(?P<part>subject|body)(?:\.(?P<locale>[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*))?"
     r"\.(?P<kind>txt|html)"
+)
+_KEYS = (
+    "description",
+    "lane",
+    "expires_seconds",
+    "on_unknown",
+    "category",
+    "override_suppressions",
 )
 # What an unfinished email template lacks, by what it has.
 _MISSING = {
@@ -48,6 +57,10 @@ class EmailTemplate:
     """Seconds after which an email made with it is no longer worth sending; None for never."""
     on_unknown: str
     """What to do when nobody knows whether it arrived: ``resend`` or ``hold``."""
+    category: str | None
+    """What recipients may unsubscribe from; None: nothing."""
+    override_suppressions: bool
+    """Whether it goes to suppressed addresses too. Only in the lane ``critical``."""
     locales: tuple[str, ...]
     """Those with a file of their own, sorted."""
     parts: Mapping[str, Mapping[str, Part]]
@@ -106,6 +119,8 @@ def load(folder: Path) -> EmailTemplate:
         lane=str(settings.get("lane", "default")),
         expires=seconds if isinstance(seconds := settings.get("expires_seconds"), int) else None,
         on_unknown=str(settings.get("on_unknown", "resend")),
+        category=str(settings["category"]) if "category" in settings else None,
+        override_suppressions=settings.get("override_suppressions") is True,
     )
 
 
@@ -166,6 +181,13 @@ def _settings(path: Path) -> dict[str, object]:
     for key, value in settings.items():
         if expected := _wrong(key, value):
             raise TemplateError(f"{path}: {key}: expected {expected}, got {value!r}")
+    lane = settings.get("lane", "default")
+    if settings.get("override_suppressions") and lane != "critical":
+        raise TemplateError(
+            f"{path}: override_suppressions: expected only with lane 'critical', got lane {lane!r}"
+        )
+    if "category" in settings and lane == "critical":
+        raise TemplateError(f"{path}: category: {NOT_CRITICAL}")
     return settings
 
 
@@ -174,15 +196,18 @@ def _wrong(key: str, value: object) -> str | None:
     match key:
         case "description":
             return None if isinstance(value, str) else "text"
-        case "lane":
-            return None if value in LANES else f"one of {', '.join(LANES)}"
-        case "on_unknown":
-            return None if value in ON_UNKNOWN else f"one of {', '.join(ON_UNKNOWN)}"
+        case "lane" | "on_unknown":
+            words = LANES if key == "lane" else ON_UNKNOWN
+            return None if value in words else f"one of {', '.join(words)}"
         case "expires_seconds":
             whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
             return None if whole else "a whole number of seconds above 0"
+        case "category":
+            return None if isinstance(value, str) and CATEGORY.fullmatch(value) else CATEGORY_FORM
+        case "override_suppressions":
+            return None if isinstance(value, bool) else "true or false"
         case _:
-            return "only the keys description, lane, expires_seconds, on_unknown"
+            return f"only the keys {', '.join(_KEYS)}"
 
 
 def _sample(path: Path) -> dict[str, object]:

@@ -15,6 +15,10 @@ UNAVAILABLE_SECONDS = 1.0
 GREYLISTED_SECONDS = 300.0
 """The least wait after a greylisting: most servers want five minutes, and count anew if pressed."""
 
+NO_MAILBOX = frozenset({"5.1.1", "5.1.6", "5.1.10"})
+"""Nobody has the address: never, no longer (RFC 3463), or nobody of the domain has one (RFC 7505;
+Exchange Online says it of one mailbox). Others, such as 5.1.2, a mended DNS may prove wrong."""
+
 FULL_MAILBOX_ATTEMPTS = 3
 """A full mailbox is a 5xx, but people empty theirs."""
 
@@ -25,9 +29,11 @@ def transition(
     *,
     base: float,
     cap: float,
+    suppress_bounces: bool = True,
     random: Callable[[], float] = random.random,
 ) -> Settlement:
-    """Return what an outcome makes of a delivery. ``base`` and ``cap`` are those of `backoff`."""
+    """Return what an outcome makes of a delivery. ``base`` and ``cap`` are those of `backoff`.
+    ``suppress_bounces``: an address that nobody has is not mailed again."""
     status, delay, charged = Status.QUEUED, 0.0, True
     match outcome.kind:
         case Kind.SENT:
@@ -38,6 +44,8 @@ def transition(
             status = Status.FAILED
         case Kind.UNWANTED:
             status = Status.CANCELLED
+        case Kind.SUPPRESSED:
+            status = Status.SUPPRESSED
         case Kind.AMBIGUOUS if claimed.email.on_unknown == "hold":
             status = Status.UNKNOWN
         case Kind.DEFERRED | Kind.AMBIGUOUS if claimed.attempt < claimed.attempts_allowed:
@@ -61,7 +69,14 @@ def transition(
         status=status,
         delay=delay,
         charged=charged,
+        suppresses=suppress_bounces and _is_no_mailbox(outcome),
     )
+
+
+def _is_no_mailbox(outcome: Outcome) -> bool:
+    # Not in answer to MAIL: that is about the sender.
+    refused = outcome.kind is Kind.REFUSED and outcome.stage != "mail"
+    return refused and outcome.enhanced in NO_MAILBOX
 
 
 def _is_full_mailbox(claimed: Claimed, outcome: Outcome) -> bool:

@@ -33,6 +33,7 @@ TRANSITIONS = [
     (Kind.REFUSED, claimed(), Status.FAILED, 0, True),
     (Kind.UNRENDERABLE, claimed(), Status.FAILED, 0, True),
     (Kind.UNWANTED, claimed(), Status.CANCELLED, 0, True),
+    (Kind.SUPPRESSED, claimed(), Status.SUPPRESSED, 0, True),
     (Kind.DEFERRED, claimed(1), Status.QUEUED, 30, True),
     (Kind.DEFERRED, claimed(2), Status.QUEUED, 60, True),
     (Kind.DEFERRED, claimed(3), Status.FAILED, 0, True),

@@ -2,15 +2,16 @@
 
 `Ledger` gathers the verbs; each group of them has its own file: `record` (accept), `claims`
 (claim), `settling` (settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel,
-resolve), `switches` (pause, resume), `retention` (erase what is old), `person` (what is stored of
-one person; erase it), `queries`, `emails`, `counts` and `figures` (read only), with `filters` to
-say which deliveries.
+resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `retention` (erase what is
+old), `person` (what is stored of one person; erase it), `queries`, `emails`, `counts` and `figures`
+(read only), with `filters` to say which deliveries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -27,6 +28,7 @@ from . import (
     record,
     retention,
     settling,
+    suppressions,
     sweeping,
     switches,
 )
@@ -34,6 +36,7 @@ from .claims import Batch, Claimed
 from .filters import Filters
 from .record import Draft, Recorded
 from .settling import Settlement
+from .suppressions import Origin
 from .sweeping import Swept
 
 __all__ = ["Batch", "Claimed", "Draft", "Filters", "Ledger", "Recorded", "Settlement", "Swept"]
@@ -169,6 +172,69 @@ class Ledger:
         """Return every email that the address is in, with its deliveries to it."""
         with self.database.read() as connection:
             return person.find(connection, address)
+
+    def suppress(
+        self,
+        addresses: Iterable[str],
+        *,
+        origin: Origin,
+        category: str = "",
+        words: str | None = None,
+    ) -> dict[str, str]:
+        """Mail no more to addresses, about a category or at all; return the id for each, in lower
+        case. Those that are suppressed already stay as they are."""
+        with self.database.begin() as connection:
+            return suppressions.add_many(
+                connection, addresses, origin=origin, category=category, words=words
+            )
+
+    def unsuppress(
+        self,
+        *,
+        actor: str,
+        ids: Collection[str] = (),
+        addresses: Collection[str] = (),
+        category: str = "",
+    ) -> Sequence[str]:
+        """Let mail through again: by the suppressions' ids, or by addresses those of one category,
+        or those for all mail. Return the ids of what was there."""
+        with self.database.begin() as connection:
+            return suppressions.remove(
+                connection, actor=actor, ids=ids, addresses=addresses, category=category
+            )
+
+    def resubscribe(self, address: str, category: str) -> None:
+        """Take back what the address itself has unsubscribed from."""
+        with self.database.begin() as connection:
+            suppressions.undo(connection, address, category)
+
+    def suppression(self, id_or_address: str, category: str = "") -> sa.Row[Any]:
+        """Return a suppression by its id, or that of an address for a category or for all mail.
+        Raises NotFound."""
+        with self.database.read() as connection:
+            return suppressions.find(connection, id_or_address, category)
+
+    def suppressions_of(self, addresses: Iterable[str]) -> Sequence[sa.Row[Any]]:
+        """Return every suppression of the addresses."""
+        with self.database.read() as connection:
+            return suppressions.of(connection, addresses)
+
+    def suppressions(
+        self,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+        *,
+        origin: str | None = None,
+        category: str | None = None,
+        since: datetime | None = None,
+    ) -> suppressions.Page:
+        """Return suppressions, the newest first: those older than the id ``after``, or newer than
+        ``before``."""
+        with self.database.read() as connection:
+            return suppressions.page(
+                connection, limit, after, before, origin=origin, category=category, since=since
+            )
 
     def list(self, filters: Filters, limit: int | None) -> list[sa.Row[queries.Listed]]:
         """Return deliveries, newest first; without a ``limit``, all of them."""

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from ..expressions import now, one_of
 from ..models import IS_QUEUED, Delivery, Email, Status
 from ..prepared import Prepared
+from . import suppressions
+from .suppressions import Suppressed
 from .switches import is_paused
 
 _decode = json.JSONDecoder().decode  # json.loads looks at its arguments first, each time
@@ -41,6 +43,8 @@ class ClaimedEmail:
             self.has_attachments,
             self.on_unknown,
             erased_at,
+            self.category,
+            _,
         ) = row
         self.created_at = datetime.fromtimestamp(created_at, UTC)
         self.erased_at = erased_at and datetime.fromtimestamp(erased_at, UTC)
@@ -75,6 +79,7 @@ _SENDING_NEEDS = (
     Email.has_attachments,
     Email.on_unknown,
     Email.erased_at,
+    Email.category,
 )
 
 
@@ -89,6 +94,8 @@ class Claimed(NamedTuple):
     attempts_allowed: int
     has_turn: bool = False
     """It waited for a turn, which is now."""
+    suppression: Suppressed | None = None
+    """Why it is not to be sent, unless its template says otherwise."""
 
     def __repr__(self) -> str:
         return f"<Claimed {self.delivery_id}>"  # the email has the context
@@ -143,7 +150,7 @@ _CLAIM = Prepared(
         sa.type_coerce(Delivery.due_at, sa.Double),
     )
 )
-_EMAILS = Prepared(sa.select(*_SENDING_NEEDS).where(one_of(Email.id, "ids_")))
+_EMAILS = Prepared(sa.select(*_SENDING_NEEDS, suppressions.IS_ANY).where(one_of(Email.id, "ids_")))
 
 
 def claim(connection: sa.Connection, lane: str, limit: int, lease_seconds: float) -> Batch:
@@ -157,11 +164,22 @@ def claim(connection: sa.Connection, lane: str, limit: int, lease_seconds: float
     rows = _CLAIM.rows(connection, {**values, "limit_": 1 if alone else limit, "alone_": alone})
     if not rows:
         return Batch(token, [])
-    found = _EMAILS.rows(connection, {"ids_": list({email_id for _, email_id, *_ in rows})})
+    addresses = [recipient.lower() for _, _, recipient, *_ in rows]
+    email_ids = list({email_id for _, email_id, *_ in rows})
+    found = _EMAILS.rows(connection, {"ids_": email_ids, "addresses_": addresses})
+    known = suppressions.among(connection, addresses) if found[0][-1] else {}
     emails = {row[0]: ClaimedEmail(row) for row in found}
     rows.sort(key=_place)  # RETURNING has no order
     deliveries = [
-        Claimed(id, emails[email_id], recipient, attempt, attempts_allowed, bool(has_turn))
+        Claimed(
+            id,
+            emails[email_id],
+            recipient,
+            attempt,
+            attempts_allowed,
+            bool(has_turn),
+            suppressions.choose(known, recipient, emails[email_id].category) if known else None,
+        )
         for id, email_id, recipient, attempt, attempts_allowed, has_turn, _ in rows
     ]
     return Batch(token, deliveries)

@@ -48,6 +48,7 @@ def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> l
             Delivery.enhanced,
             Delivery.reason,
             Email.template,
+            Email.category,
             Email.subject,
             Email.created_at,
             Email.erased_at,

@@ -11,6 +11,7 @@ from ..expressions import now, one_of
 from ..models import IS_SENDING, Attempt, Delivery, Email, Status
 from ..outcome import UNBEGUN, Kind, Outcome
 from ..prepared import Prepared
+from . import suppressions
 
 
 class Settlement(NamedTuple):
@@ -25,6 +26,8 @@ class Settlement(NamedTuple):
     """Seconds until it is due again; only for ``queued``."""
     charged: bool = True
     """False gives the attempt back: nothing was learned about this email."""
+    suppresses: bool = False
+    """There is no such mailbox: its address is not to be mailed again."""
 
 
 _IS_OURS = (Delivery.claim == sa.bindparam("claim_"), IS_SENDING)
@@ -147,6 +150,8 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
         _ATTEMPT.run(connection, [_attempt(one) for one in tried])
     if sent:
         erase_contexts(connection, {one.email_id for one in sent})
+    if bounced := [one for one in other if one.suppresses]:
+        suppressions.add_bounced(connection, {one.delivery_id: _said(one) for one in bounced})
 
 
 def erase_contexts(connection: sa.Connection, email_ids: Iterable[str]) -> None:
@@ -162,11 +167,16 @@ def _transition(token: str, one: Settlement) -> dict[str, Any]:
         "delay_": one.delay,
         "given_back_": 0 if one.charged else 1,
         "ambiguous_": 1 if one.outcome.kind is Kind.AMBIGUOUS else 0,
-        "stage_": one.outcome.stage,
+        "stage_": one.outcome.stage or None,
         "code_": one.outcome.code,
         "enhanced_": one.outcome.enhanced,
         "reason_": one.outcome.words,
     }
+
+
+def _said(one: Settlement) -> str:
+    outcome = one.outcome
+    return " ".join(str(part) for part in (outcome.code, outcome.enhanced, outcome.words) if part)
 
 
 def _turn(token: str, one: Settlement) -> dict[str, Any]:
@@ -186,7 +196,7 @@ def _attempt(one: Settlement) -> dict[str, Any]:
         "outcome": outcome.kind.value,
         "status": one.status.value,
         "transport": outcome.transport,
-        "stage": outcome.stage,
+        "stage": outcome.stage or None,
         "code": outcome.code,
         "enhanced": outcome.enhanced,
         "words": outcome.words,

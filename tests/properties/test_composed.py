@@ -84,8 +84,8 @@ def test_whatever_is_accepted_is_composed_and_reads_back_as_it_was_meant(
         with state.database.begin() as connection:
             (recorded,) = state.ledger.record(connection, [made])
         stored = state.ledger.show(recorded.email.id).email
-        composed = compose(state, stored)
-        assert composed == compose(state, stored)  # on every attempt
+        composed = compose(state, stored, "ada@example.com")
+        assert composed == compose(state, stored, "ada@example.com")  # on every attempt
     assert isinstance(composed, Composed)
     _check_head(composed, stored, request)
     _check_parts(composed.message, request, state.ledger.attachments(stored.id))

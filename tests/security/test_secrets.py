@@ -161,7 +161,7 @@ def test_no_repr_shows_what_an_email_says_or_a_setting_that_is_secret(make_app: 
     with app.app_context():
         dispatch("welcome", to="ada@example.com", context={"start_url": CANARY})
     (claimed,) = state.ledger.claim("default", limit=1).deliveries
-    composed = compose(state, claimed.email)
+    composed = compose(state, claimed.email, claimed.recipient)
     assert composed is not None
     assert CANARY.encode() in composed.message
     request = Request(template="welcome", to="ada@example.com", context={"start_url": CANARY})
