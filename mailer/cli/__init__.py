@@ -27,6 +27,7 @@ _COMMANDS = {
     "transports": "transports:transports",
     "export": "person:export",
     "purge": "person:purge",
+    "suppressions": "suppressions:suppressions",
     "keys": "keys:keys",
     "status": "status:status",
     "preview": "preview:preview",

@@ -29,8 +29,8 @@ _OF_USER = ("id", "email", "created_at", "confirmed_at")
 def export(address: str) -> None:
     """Print everything that is stored of one address, as one JSON document.
 
-    The emails that it is in, with their content as far as it is still there, its deliveries, and
-    the account of the service. It shows contexts: handle the output with care.
+    The emails that it is in, with their content as far as it is still there, its deliveries, its
+    suppressions, and the account of the service. It shows contexts: handle the output with care.
 
     \b
       mailer export --address ann@example.com > ann.json
@@ -42,6 +42,7 @@ def export(address: str) -> None:
         {
             "address": address,
             "user": user and {name: getattr(user, name) for name in _OF_USER},
+            "suppressions": [_columns(one) for one in state.ledger.suppressions_of([address])],
             "emails": [_document(state, one) for one in state.ledger.export(address)],
         }
     )
@@ -59,8 +60,9 @@ def purge(ctx: click.Context, address: str, dry_run: bool, yes: bool, as_json: b
 
     What is queued is cancelled first. What is being sent cannot be erased: then the exit code is
     1, and it is to be run again. In emails that others got too, the address is replaced; what
-    their text says of the person stays until it is old enough. Asks first, and needs --yes where
-    nobody can be asked.
+    their text says of the person stays until it is old enough. Suppressions stay, or the person
+    would be mailed again: `mailer suppressions remove` is for them. Asks first, and needs --yes
+    where nobody can be asked.
 
     \b
       mailer purge --address ann@example.com --dry-run
@@ -69,12 +71,13 @@ def purge(ctx: click.Context, address: str, dry_run: bool, yes: bool, as_json: b
     state = current()
     with users.reading(state.database) as session:
         has_account = users.by_address(session, address.lower()) is not None
+    kept = len(state.ledger.suppressions_of([address]))
     if dry_run or not yes:
         expected = state.ledger.purge(address, actor=actor(), dry_run=True)
         if dry_run and as_json:
-            _print_json(expected, has_account, dry_run=True)
+            _print_json(expected, has_account, kept, dry_run=True)
         else:
-            _say("would erase", expected, has_account, err=as_json)
+            _say("would erase", expected, has_account, kept, err=as_json)
     if dry_run:
         return
     if not yes:
@@ -86,18 +89,18 @@ def purge(ctx: click.Context, address: str, dry_run: bool, yes: bool, as_json: b
         had_account = users.erase(session, address.lower())
     purged = state.ledger.purge(address, actor=actor())
     if as_json:
-        _print_json(purged, had_account, dry_run=False)
+        _print_json(purged, had_account, kept, dry_run=False)
     else:
-        _say("erased", purged, had_account)
+        _say("erased", purged, had_account, kept)
     ctx.exit(1 if purged.left else 0)
 
 
-def _print_json(purged: Purged, account: bool, *, dry_run: bool) -> None:
+def _print_json(purged: Purged, account: bool, kept: int, *, dry_run: bool) -> None:
     erased = {**purged._asdict(), "accounts": int(account)}
-    output.print_json({"erased": erased, "dry_run": dry_run})
+    output.print_json({"erased": erased, "kept": {"suppressions": kept}, "dry_run": dry_run})
 
 
-def _say(verb: str, purged: Purged, account: bool, *, err: bool = False) -> None:
+def _say(verb: str, purged: Purged, account: bool, kept: int, *, err: bool = False) -> None:
     emails = _number(purged.emails, "email")
     click.echo(
         f"{verb} {output.deliveries(purged.deliveries)} ({purged.cancelled} still queued), "
@@ -105,6 +108,11 @@ def _say(verb: str, purged: Purged, account: bool, *, err: bool = False) -> None
         f"the address in {_number(purged.shared, 'email')} of others too",
         err=err,
     )
+    if kept:
+        click.echo(
+            f"kept {_number(kept, 'suppression')} of the address, so that it is not mailed again",
+            err=err,
+        )
     if purged.left:
         left = _number(purged.left, "email")
         click.echo(f"mailer: {left} being sent just now, not erased: run it again", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from .. import addresses, message
-from ..composition import message_id
+from .. import addresses, message, unsubscribe
+from ..composition import message_id, unsubscribe_link
 from ..content import Address, Content
 from ..errors import SettingError
 from ..state import State, current
@@ -59,9 +60,15 @@ def preview(
     """
     state = current()
     format_ = format_ or _format(path)
-    values = {**state.renderer.template(template).sample, **context, **dict(variables)}
+    found = state.renderer.template(template)
+    values = {**found.sample, **context, **dict(variables)}
+    headers = {}
+    if found.category:
+        link = unsubscribe_link(state, found.category, _RECIPIENT.email)
+        values[unsubscribe.VARIABLE] = link
+        headers = unsubscribe.headers(link)
     content = state.renderer.render(template, values, locale)
-    data = _written(state, content, format_)
+    data = _written(state, content, headers, format_)
     if path == Path("-"):
         click.echo(data, nl=False)
         return
@@ -80,7 +87,7 @@ def _format(path: Path | None) -> str:
     return next((name for name, known in _SUFFIXES.items() if known == suffix), "eml")
 
 
-def _written(state: State, content: Content, format_: str) -> bytes:
+def _written(state: State, content: Content, headers: Mapping[str, str], format_: str) -> bytes:
     if format_ == "text":
         return _file(content.text)
     if format_ == "html":
@@ -94,6 +101,7 @@ def _written(state: State, content: Content, format_: str) -> bytes:
         content=content,
         date=datetime.now(UTC),
         message_id=message_id("preview", sender),
+        headers=headers,
     )
 
 

@@ -38,6 +38,9 @@ from .context import context_options
 @click.option("--locale", metavar="LOCALE", help="Language of the template, as in de or de-AT.")
 @click.option("--lane", type=click.Choice(LANES), help="Queue; the template's if not given.")
 @click.option(
+    "--category", metavar="NAME", help="What recipients may unsubscribe from, as in newsletter."
+)
+@click.option(
     "--at",
     "send_at",
     type=parameters.future,

@@ -69,6 +69,7 @@ def _print(history: History, commands: str, hindered: str | None) -> None:
             ("accepted", f"{_instant(email.created_at)}, {age} ago"),
             ("expires", email.expires_at and _instant(email.expires_at)),
             ("lane", email.lane),
+            ("category", email.category),
             ("on unknown", email.on_unknown),
             ("context", _context(email)),
             ("content", email.erased_at and f"erased on {output.local(email.erased_at)}"),
@@ -204,6 +205,7 @@ def _document(history: History, commands: str, hindered: str | None) -> dict[str
         "locale": email.locale,
         "subject": email.subject,
         "lane": email.lane,
+        "category": email.category,
         **{
             field: [{"name": name, "email": address} for name, address in pairs]
             for field, pairs in email.addresses.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ import click
 from flask.cli import with_appcontext
 
 from .. import dispatcher
+from ..errors import TemplateError
 from ..ledger import Filters
 from ..ledger.filters import WAITING
 from ..ledger.operations import Changed
@@ -128,6 +130,8 @@ def _steer(
     if not as_json and found:
         click.echo(f"{output.deliveries(len(found))} to {name}:")
         _print_some(found)
+    if name == "retry":
+        _warn_of_suppressed(state, found)
     if dry_run:
         if as_json:
             output.print_json({done: [as_document(row) for row in found], "dry_run": True})
@@ -173,6 +177,34 @@ def _why(erased: Sequence[Any]) -> str:
     days = sorted({f"{row.erased_at.astimezone():%Y-%m-%d}" for row in erased})
     on = f"on {days[0]}" if len(days) == 1 else f"from {days[0]} to {days[-1]}"
     return f"the content was erased {on}"
+
+
+def _warn_of_suppressed(state: State, found: Sequence[Any]) -> None:
+    """Say whose mail ends as suppressed again, and what to do first."""
+    known = {
+        (row.address, row.category): row
+        for row in state.ledger.suppressions_of({row.recipient for row in found})
+    }
+    hit = {
+        key: None
+        for row in found
+        for key in ((row.recipient.lower(), ""), (row.recipient.lower(), row.category))
+        if key in known and not _overrides(state, row)
+    }
+    for address, category in [*hit][:_SHOWN]:
+        option = f" --category {category}" if category else ""
+        remedy = f"`mailer suppressions remove {shlex.quote(address)}{option}`"
+        words = f"{address} is suppressed, so that nothing is sent there: first {remedy}"
+        click.echo(f"mailer: {output.printable(words)}", err=True)
+    if len(hit) > _SHOWN:
+        click.echo(f"mailer: and {len(hit) - _SHOWN} more are suppressed", err=True)
+
+
+def _overrides(state: State, row: Any) -> bool:
+    try:
+        return state.renderer.overrides_suppressions(row.template, row.lane)
+    except TemplateError:
+        return False
 
 
 def _print_some(rows: Sequence[Any]) -> None:

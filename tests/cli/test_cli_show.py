@@ -32,7 +32,7 @@ def next_sentences(run: Run, email_id: str) -> Iterator[str]:
 
 
 def test_show_tells_every_attempt_of_every_recipient(run: Run, catcher: Catcher) -> None:
-    catcher.script("rcpt", "550 5.1.1 no such user", address="bob@*")
+    catcher.script("rcpt", "550 5.7.1 not wanted here", address="bob@*")
     email_id = run(*HELLO, "--to", "bob@example.com").stdout.strip()
     run("retry", email_id)
 
@@ -47,9 +47,9 @@ def test_show_tells_every_attempt_of_every_recipient(run: Run, catcher: Catcher)
     )
     assert bob.startswith("bob@example.com: failed, attempt 2 of ")
     events = [line[23:] for line in bob.splitlines()[1:-1]]
-    assert events[0] == "attempt 1: refused over default at rcpt: 550 5.1.1 no such user"
+    assert events[0] == "attempt 1: refused over default at rcpt: 550 5.7.1 not wanted here"
     assert re.fullmatch(r"retried by cli:\S+", events[1])
-    assert events[2] == "attempt 2: refused over default at rcpt: 550 5.1.1 no such user"
+    assert events[2] == "attempt 2: refused over default at rcpt: 550 5.7.1 not wanted here"
 
 
 def test_the_document_has_what_the_page_has(run: Run) -> None:
@@ -101,7 +101,7 @@ def test_too_short_a_beginning_says_how_much_is_needed(run: Run, short: str) -> 
 
 
 def test_values_of_the_context_are_never_shown(run: Run, catcher: Catcher, app: Flask) -> None:
-    catcher.script("rcpt", "550 5.1.1 no such user")
+    catcher.script("rcpt", "550 5.7.1 not wanted here")
     email_id = run(
         "send", "welcome", "--to", "ann@example.com", "--set", "start_url=canary"
     ).stdout.strip()

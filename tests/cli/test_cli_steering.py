@@ -22,7 +22,7 @@ HELLO = ("send", "--subject", "Hello", "--text", "Hello.")
 @pytest.fixture
 def refused(run: Run, catcher: Catcher) -> list[str]:
     """Ids of two emails, to Ann and to Bob, that failed with 550; the server is well by now."""
-    rule = catcher.script("rcpt", "550 5.1.1 no such user")
+    rule = catcher.script("rcpt", "550 5.7.1 not wanted here")
     ids = [run(*HELLO, "--to", f"{name}@example.com").stdout.strip() for name in ("ann", "bob")]
     catcher.rules.remove(rule.id)
     return ids
@@ -123,7 +123,7 @@ def test_an_unknown_id_stops_the_retry_of_the_others(
 def test_more_than_twenty_are_counted_rather_than_shown(
     run: Run, app: Flask, catcher: Catcher
 ) -> None:
-    catcher.script("rcpt", "550 5.1.1 no such user")
+    catcher.script("rcpt", "550 5.7.1 not wanted here")
     recipients = [word for n in range(23) for word in ("--to", f"user{n}@example.com")]
     run(*HELLO, *recipients)
 
