@@ -12,9 +12,9 @@ from ..state import current
 from ..web.security import csrf
 from . import errors
 from .blueprint import api
-from .routes import attachments, emails, templates
+from .routes import attachments, emails, suppressions, templates
 
-__all__ = ["api", "attachments", "emails", "init_app", "templates"]
+__all__ = ["api", "attachments", "emails", "init_app", "suppressions", "templates"]
 
 _BODIES = 8
 """A request may be so many times as large as one body: text and HTML of a batch, and what JSON

@@ -31,7 +31,7 @@ def email(**more: Any) -> dict[str, Any]:
         (email(to=["b@example.com"] * 51), "to: Value should have at most 50"),
         (email(to="nobody"), "to"),
         (email(to=7), "to: Input should be a valid array"),
-        (email(topic_id="x"), "topic_id: Extra inputs are not permitted"),
+        (email(topic="x"), "topic: Extra inputs are not permitted"),
         (email(subject=None, text=None), "subject: expected one"),
         (email(subject="two\nlines"), "subject"),
         (email(scheduled_at="soon"), "scheduled_at: Value error, expected ISO 8601"),

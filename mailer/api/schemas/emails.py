@@ -106,6 +106,16 @@ class SendEmail(Body):
     lane: Literal["critical", "default", "bulk"] | None = None
     expires_at: Instant | None = None
     on_unknown: Literal["resend", "hold"] | None = None
+    category: str | None = None
+    """What recipients may unsubscribe from, such as ``newsletter``."""
+    topic_id: str | None = None
+    """What Resend calls it."""
+
+    @model_validator(mode="after")
+    def _has_one_category(self) -> Self:
+        if self.category is not None and self.topic_id is not None:
+            raise ValueError("expected category or topic_id, got both")
+        return self
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments of ``dispatch``."""
@@ -128,6 +138,7 @@ class SendEmail(Body):
             "send_at": self.scheduled_at,
             "expires_at": self.expires_at,
             "on_unknown": self.on_unknown,
+            "category": self.topic_id if self.category is None else self.category,
         }
 
 
@@ -279,6 +290,7 @@ class Email(Answer):
     text: str
     template: str
     lane: str
+    category: str
     tags: list[Tag]
     last_event: str
 
@@ -304,6 +316,7 @@ class Email(Answer):
                 "text": row.text or "",
                 "template": row.template or "",
                 "lane": row.lane,
+                "category": row.category or "",
                 "tags": [{"name": name, "value": value} for name, value in row.tags.items()],
                 "last_event": _last_event(states),
             }
