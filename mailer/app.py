@@ -13,7 +13,7 @@ from . import api, notifications
 from .errors import LedgerUnavailable, SettingError
 from .extension import Mailer
 from .state import of
-from .web import accounts, health
+from .web import accounts, health, unsubscribe
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     notifications.init_app(app)
     accounts.init_app(app)
     app.register_blueprint(health.health)
+    app.register_blueprint(unsubscribe.unsubscribe)
     api.init_app(app)
     _check(app)
     return app

@@ -41,7 +41,7 @@ def init_app(app: Flask) -> None:
         app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     csrf.init_app(app)
     app.before_request(_check_csrf)
-    app.after_request(_add_headers)
+    app.after_request(add_headers)
     if https:
         app.after_request(_add_hsts)
     if proxies := app.config["MAILER_TRUSTED_PROXIES"]:
@@ -67,13 +67,14 @@ def _check_csrf() -> None:
         ) from None
 
 
-def _add_headers(response: Response) -> Response:
+def add_headers(response: Response) -> Response:
+    """Add what a browser is to know of every page."""
     headers = response.headers
     headers.setdefault("Content-Security-Policy", _CSP)
     headers.setdefault("X-Content-Type-Options", "nosniff")
     # The address of a page that a link in an email leads to has a token in it.
     headers.setdefault("Referrer-Policy", "no-referrer")
-    if request.endpoint != "static":
+    if not (request.endpoint or "").endswith("static"):
         headers.setdefault("Cache-Control", "no-store")
     return response
 
