@@ -13,7 +13,7 @@ from . import api, notifications
 from .errors import LedgerUnavailable, SettingError
 from .extension import Mailer
 from .state import of
-from .web import accounts, health, unsubscribe
+from .web import access, accounts, health, unsubscribe
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.config.from_mapping(config or {})
     _require(app)
     Mailer(app)
+    access.init_app(app)
     notifications.init_app(app)
     accounts.init_app(app)
     app.register_blueprint(health.health)
@@ -63,3 +64,5 @@ def _check(app: Flask) -> None:
         of(app).check()
     except LedgerUnavailable as error:
         log.warning("%s", error)
+    finally:
+        of(app).database.close()  # who forks after this hands no open connection on

@@ -9,7 +9,7 @@ from typing import Any
 from flask_mail import Message
 from sqlalchemy.orm import Session, scoped_session
 
-from . import commits, interchange, signals
+from . import commits, interchange, signals, trace
 from .content import Attachment
 from .db import unavailable_as_ours
 from .drafting import REQUEST_FIELDS, Mailbox, Request, draft
@@ -207,6 +207,9 @@ def _known_transport(name: str) -> State:
 
 
 def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Email]:
+    if request_id := trace.request_id():
+        for one in drafts:
+            one.email["request_id"] = request_id
     if session is None:
         recorded = state.ledger.accept(drafts)
         _after_commit(state, recorded)
@@ -219,6 +222,7 @@ def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> li
 
 
 def _after_commit(state: State, recorded: list[Recorded]) -> None:
+    trace.note_accepted(one.email.id for one in recorded)
     new = [one for one in recorded if one.new]
     # One ring a lane, whatever the number: the task drains all that is due.
     _ring(state, {one.email.lane: one.email.id for one in reversed(new) if one.due})

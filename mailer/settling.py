@@ -91,7 +91,7 @@ class Settling:
         news = self._news
         try:
             if news:
-                self._settle_patiently([settlement for _, settlement in news])
+                self._settle_patiently(news)
         finally:
             self._settled_at = time.monotonic()
         self._news = []  # whatever was raised meanwhile, it is tried once more at the end
@@ -102,7 +102,8 @@ class Settling:
         for message in sent:
             signals.tell(email_dispatched, self._state.app, message=message)
 
-    def _settle_patiently(self, settlements: list[Settlement]) -> None:
+    def _settle_patiently(self, news: list[tuple[Claimed, Settlement]]) -> None:
+        settlements = [settlement for _, settlement in news]
         for pause in PATIENCE:
             try:
                 return self._state.ledger.settle(self._token, settlements)
@@ -113,13 +114,13 @@ class Settling:
         try:
             return self._state.ledger.settle(self._token, settlements)
         except LedgerUnavailable:
-            for one in settlements:
-                _log("lost", one)
+            for claimed, one in news:
+                _log("lost", claimed, one)
             raise
 
     def _announce(self, claimed: Claimed, settlement: Settlement) -> None:
         """Log a transition, and tell those who listen."""
-        _log(settlement.status.value, settlement)
+        _log(settlement.status.value, claimed, settlement)
         signal = _SIGNALS.get(settlement.status)
         if signal is not None and signal.receivers:
             signals.tell(
@@ -133,9 +134,9 @@ class Settling:
             )
 
 
-def _log(status: str, one: Settlement) -> None:
+def _log(status: str, claimed: Claimed, one: Settlement) -> None:
     log.info(
-        "delivery=%s email=%s attempt=%s status=%s stage=%s code=%s delay=%.0f",
-        one.delivery_id, one.email_id, one.attempt, status,
+        "delivery=%s email=%s request=%s attempt=%s status=%s stage=%s code=%s delay=%.0f",
+        one.delivery_id, one.email_id, claimed.email.request_id or "-", one.attempt, status,
         one.outcome.stage or "-", one.outcome.code or "-", one.delay,
     )  # fmt: skip

@@ -23,6 +23,8 @@ escapes."""
 
 def init_app(app: Flask) -> None:
     """Mount the API."""
+    # Two slashes are no other way to write one: the answer would be a page that leads on.
+    app.url_map.merge_slashes = False
     errors.init_app(app)
     csrf.exempt(api)  # a key is no cookie: no browser sends it by itself
     app.register_blueprint(api)

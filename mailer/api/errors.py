@@ -9,6 +9,7 @@ from flask import Flask, Response, jsonify, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
+from .. import trace
 from ..errors import (
     IdempotencyConflict,
     InvalidEmail,
@@ -50,11 +51,10 @@ def init_app(app: Flask) -> None:
     """Answer requests for addresses of the API that do not exist, of which no blueprint knows."""
 
     def unrouted(error: HTTPException) -> Response:
-        below = request.path.startswith(f"{api.url_prefix}/")
+        below = f"{request.path}/".startswith(f"{api.url_prefix}/")
         return _http_error(error) if below else answers.http_error(error)
 
-    for code in (404, 405):
-        app.register_error_handler(code, unrouted)
+    app.register_error_handler(HTTPException, unrouted)
 
 
 def answer(status: int, name: str, message: str) -> Response:
@@ -133,8 +133,16 @@ def _unavailable(error: LedgerUnavailable) -> Response:
 def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     name = _NAMES.get(status, "internal_server_error" if status >= 500 else "invalid_request")
-    response = answer(status, name, error.description or error.name)
+    response = answer(status, name, _described(error, status))
     for header, value in error.get_headers():  # Allow of a 405
         if header != "Content-Type":
             response.headers[header] = value
     return response
+
+
+def _described(error: HTTPException, status: int) -> str:
+    if status == 413:
+        return f"The body: expected at most {request.max_content_length} bytes, got more."
+    if status == 500:
+        return f"That was our fault. It has been recorded as request {trace.request_id()}."
+    return error.description or error.name

@@ -85,6 +85,7 @@ def operation(
 
         @wraps(view)
         def serve(**parameters: str) -> Response:
+            _refuse_nul()
             given: dict[str, Any] = dict(parameters)
             if scope is not None:
                 g.mailer_key = authenticate(scope)
@@ -100,6 +101,14 @@ def operation(
         return serve
 
     return mount
+
+
+def _refuse_nul() -> None:
+    """Refuse what PostgreSQL cannot even look for."""
+    if "\0" in request.path:
+        raise ApiError(404, "not_found", "There is nothing whose name has a NUL in it.")
+    if b"%00" in request.query_string:
+        raise ApiError(422, "validation_error", "query: expected no NUL")
 
 
 def _json() -> bytes:

@@ -81,6 +81,7 @@ def _print(history: History, commands: str, hindered: str | None) -> None:
                 ),
             ),
             ("key", email.idempotency_key),
+            ("request", email.request_id),
         ]
     )
     for delivery in history.deliveries:
@@ -221,6 +222,7 @@ def _document(history: History, commands: str, hindered: str | None) -> dict[str
             for one in history.attachments
         ],
         "idempotency_key": email.idempotency_key,
+        "request_id": email.request_id,
         "deliveries": list(_delivery_documents(history, commands, hindered)),
     }
 

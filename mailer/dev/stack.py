@@ -159,7 +159,7 @@ def development_services(ports: Ports, state: StateDirectory) -> list[Service]:
             name="web",
             command=(
                 *(sys.executable, "-m", "gunicorn", "--bind", f"{HOST}:{ports.web}"),
-                *("--threads", "8", "--graceful-timeout", "1", "--no-control-socket"),
+                *("-c", "python:mailer.gunicorn", "--workers", "1", "--graceful-timeout", "1"),
                 "mailer:create_app()",
             ),
             ready=answers_http(ports.web),

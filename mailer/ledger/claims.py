@@ -44,6 +44,7 @@ class ClaimedEmail:
             self.on_unknown,
             erased_at,
             self.category,
+            self.request_id,
             _,
         ) = row
         self.created_at = datetime.fromtimestamp(created_at, UTC)
@@ -80,6 +81,7 @@ _SENDING_NEEDS = (
     Email.on_unknown,
     Email.erased_at,
     Email.category,
+    Email.request_id,
 )
 
 

@@ -53,8 +53,9 @@ def init_app(app: Flask) -> None:
 def _check_csrf() -> None:
     # A JSON request needs no token. Another site's page can have a browser send a form or text
     # with our cookies, but `application/json` only after the browser has asked us in a preflight
-    # (Fetch standard, "CORS-preflight fetch"), and we never grant one.
-    if request.mimetype == JSON:
+    # (Fetch standard, "CORS-preflight fetch"), and we never grant one. Where there is no view there
+    # is nothing to defend: the answer is 404 or 405, whatever was sent.
+    if request.mimetype == JSON or request.endpoint is None:
         return
     try:
         csrf.protect(apply_exemptions=True)
