@@ -106,7 +106,7 @@ def sqlite_engine(url: sa.URL, synchronous: str) -> sa.Engine:
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         if connection.get_execution_options().get("mailer_read"):
-            _let_wait(connection, BUSY_SECONDS)
+            let_wait(connection)
             prepared.run(connection, "BEGIN")
         else:
             begin_to_write(connection)
@@ -120,7 +120,7 @@ def begin_to_write(connection: sa.Connection) -> None:
     SQLite would look again after 1, 3, 8, 18 ms and so on: a third of a `dispatch` was such sleep
     while workers claimed and settled, which takes 2 ms.
     """
-    _let_wait(connection, 0)
+    let_wait(connection, 0)
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -135,7 +135,7 @@ def begin_to_write(connection: sa.Connection) -> None:
         time.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def _let_wait(connection: sa.Connection, seconds: float) -> None:
+def let_wait(connection: sa.Connection, seconds: float = BUSY_SECONDS) -> None:
     """Set how long SQLite itself waits for a lock."""
     info = connection.connection.info
     if info.get(_WAITS) != seconds:

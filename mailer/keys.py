@@ -1,123 +1,187 @@
-"""Keys of the HTTP API: who may send, read and manage, as whom and with which templates."""
+"""Keys of the HTTP API: made, found by what a request brings, listed, renamed, revoked."""
 
 from __future__ import annotations
 
+import json
+import logging
 import secrets
-from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from hmac import compare_digest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from .db import Database
-from .errors import NotFound
+from .errors import LedgerUnavailable, NotFound
 from .expressions import now
+from .grants import SCOPES, Grant
 from .ledger.record import uuid7
 from .models import ApiKey
+from .prepared import Prepared
 
-SCOPES = ("send", "read", "manage")
-"""``send`` emails; ``read`` what became of them; ``manage``: retry, cancel, reschedule, keys."""
-_BEGINNING = "mk_"
-_USED_EVERY = timedelta(minutes=1)
+__all__ = ["SCOPES", "Key", "create", "find", "listing", "page", "rename", "revoke"]
+
+_BEGINNINGS = {False: "mk_", True: "mk_test_"}
+_USED_EVERY_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
 
 
-class Key(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key(Grant):
     """A key that is good now."""
 
     id: str
     name: str
-    scopes: frozenset[str]
-    senders: tuple[str, ...]
-    templates: tuple[str, ...]
-
-    def may_send_as(self, address: str) -> bool:
-        return _matches(address.lower(), self.senders)
-
-    def may_use(self, template: str | None) -> bool:
-        return not self.templates or (template is not None and _matches(template, self.templates))
 
 
-def create(
-    database: Database,
-    name: str,
-    *,
-    scopes: Collection[str] = ("send",),
-    senders: Sequence[str] = (),
-    templates: Sequence[str] = (),
-    expires_in: timedelta | None = None,
-) -> tuple[str, str]:
+class Page(NamedTuple):
+    """Some keys that were not revoked, the newest first."""
+
+    keys: list[sa.Row[Any]]
+    has_more: bool
+
+
+def create(database: Database, name: str, grant: Grant) -> tuple[str, str]:
     """Store a new key; return its id and the key, which cannot be had again. Raises ValueError."""
-    if not (1 <= len(name) <= 100 and name.isprintable()):
-        raise ValueError(f"name: expected 1 to 100 printable characters, got {name!r}")
-    if not scopes or set(scopes) - set(SCOPES):
-        raise ValueError(f"scopes: expected some of {', '.join(SCOPES)}, got {sorted(scopes)}")
-    token = _BEGINNING + secrets.token_urlsafe(32)
+    _check_name(name)
+    token = _BEGINNINGS[grant.is_test] + secrets.token_urlsafe(32)
     key_id = uuid7()
-    created_at = datetime.now(UTC)
     with database.begin() as connection:
         connection.execute(
             sa.insert(ApiKey).values(
                 id=key_id,
                 name=name,
                 digest=_digest(token),
-                scopes=sorted(scopes, key=SCOPES.index),
-                senders=[pattern.lower() for pattern in senders],
-                templates=list(templates),
-                created_at=created_at,
-                expires_at=created_at + expires_in if expires_in else None,
+                scopes=sorted(grant.scopes, key=SCOPES.index),
+                senders=list(grant.senders),
+                recipients=list(grant.recipients),
+                templates=list(grant.templates),
+                lane=grant.lane,
+                rate=grant.rate,
+                is_test=grant.is_test,
+                created_at=now(),
+                expires_at=grant.expires_at,
             )
         )
     return key_id, token
 
 
+_FIND = Prepared(
+    sa.select(
+        ApiKey.digest,
+        ApiKey.id,
+        ApiKey.name,
+        ApiKey.scopes,
+        ApiKey.senders,
+        ApiKey.recipients,
+        ApiKey.templates,
+        ApiKey.lane,
+        ApiKey.rate,
+        ApiKey.is_test,
+        ApiKey.expires_at,
+        sa.or_(
+            ApiKey.last_used_at.is_(None),
+            sa.type_coerce(ApiKey.last_used_at, sa.Double) < now() - _USED_EVERY_SECONDS,
+        ),
+    ).where(
+        ApiKey.digest == sa.bindparam("digest_"),
+        ApiKey.revoked_at.is_(None),
+        sa.or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now()),
+    )
+)
+_USED = Prepared(
+    sa.update(ApiKey).where(ApiKey.id == sa.bindparam("id_")).values(last_used_at=now())
+)
+
+
 def find(database: Database, token: str) -> Key | None:
     """Return the key that ``token`` is, if it is good now, and note that it was used."""
     digest = _digest(token)
-    with database.read() as connection:
-        row = connection.execute(
-            sa.select(ApiKey.__table__, now().label("now")).where(
-                ApiKey.digest == digest,
-                ApiKey.revoked_at.is_(None),
-                sa.or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now()),
-            )
-        ).one_or_none()
-    if row is None or not compare_digest(row.digest, digest):
+    with database.glance() as connection:
+        rows = _FIND.rows(connection, {"digest_": digest})
+    if not rows or not compare_digest(rows[0][0], digest):
         return None
-    instant = datetime.fromtimestamp(row.now, UTC)
-    if row.last_used_at is None or instant - row.last_used_at > _USED_EVERY:
-        with database.begin() as connection:
-            used = sa.update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=now())
-            connection.execute(used)
-    return Key(row.id, row.name, frozenset(row.scopes), tuple(row.senders), tuple(row.templates))
-
-
-def listing(database: Database) -> list[sa.Row[ApiKey]]:
-    """Return all keys that were not revoked, the newest first."""
-    statement = (
-        sa.select(ApiKey.__table__).where(ApiKey.revoked_at.is_(None)).order_by(ApiKey.id.desc())
+    _, id, name, scopes, senders, recipients, templates, lane, rate, is_test, ends, news = rows[0]
+    if news:
+        _note_use(database, id)
+    return Key(
+        id=id,
+        name=name,
+        scopes=frozenset(json.loads(scopes)),
+        senders=_patterns(senders),
+        recipients=_patterns(recipients),
+        templates=_patterns(templates),
+        lane=lane,
+        rate=rate,
+        is_test=bool(is_test),
+        expires_at=ends and datetime.fromtimestamp(ends, UTC),
     )
+
+
+_NOT_REVOKED = sa.select(ApiKey.__table__).where(ApiKey.revoked_at.is_(None))
+
+
+def listing(database: Database) -> list[sa.Row[Any]]:
+    """Return all keys that were not revoked, the newest first."""
     with database.read() as connection:
-        return list(connection.execute(statement))
+        return list(connection.execute(_NOT_REVOKED.order_by(ApiKey.id.desc())))
+
+
+def page(database: Database, limit: int, after: str | None, before: str | None) -> Page:
+    """Return up to ``limit`` keys: those older than ``after``, or newer than ``before``."""
+    statement = _NOT_REVOKED
+    if before is not None:
+        statement = statement.where(ApiKey.id > before).order_by(ApiKey.id)
+    else:
+        statement = statement.order_by(ApiKey.id.desc())
+        if after is not None:
+            statement = statement.where(ApiKey.id < after)
+    with database.read() as connection:
+        found = list(connection.execute(statement.limit(limit + 1)))
+    keys = sorted(found[:limit], key=lambda row: row.id, reverse=True)
+    return Page(keys, len(found) > limit)
+
+
+def rename(database: Database, key_id: str, name: str) -> None:
+    """Give a key another name. Raises ValueError or NotFound."""
+    _check_name(name)
+    _change(database, key_id, name=name)
 
 
 def revoke(database: Database, key_id: str) -> None:
     """Make a key good for nothing, from the next request on. Raises NotFound."""
+    _change(database, key_id, revoked_at=now())
+
+
+def _change(database: Database, key_id: str, **values: Any) -> None:
     statement = (
-        sa.update(ApiKey)
-        .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
-        .values(revoked_at=now())
+        sa.update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).values(**values)
     )
     with database.begin() as connection:
         if not connection.execute(statement).rowcount:
             raise NotFound(f"there is no key {key_id!r}")
 
 
+def _check_name(name: str) -> None:
+    if not (1 <= len(name) <= 100 and name.isprintable()):
+        raise ValueError(f"name: expected 1 to 100 printable characters, got {name!r}")
+
+
+def _note_use(database: Database, key_id: str) -> None:
+    try:
+        with database.brief() as connection:
+            _USED.run(connection, [{"id_": key_id}])
+    except LedgerUnavailable as error:
+        # Who only reads need not wait for those who write, let alone be refused.
+        log.warning("key=%s last_used_at=unknown: %s", key_id, error)
+
+
+def _patterns(written: str) -> tuple[str, ...]:
+    return () if written == "[]" else tuple(json.loads(written))
+
+
 def _digest(token: str) -> str:
     return sha256(token.encode()).hexdigest()
-
-
-def _matches(text: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(text, pattern) for pattern in patterns)

@@ -19,6 +19,7 @@ from .db import Database, located
 from .doorbell import Doorbell
 from .errors import MailerError
 from .ledger import Ledger
+from .rates import Rates
 from .rendering import Renderer
 from .shared import Shared
 from .traffic import Traffic
@@ -79,6 +80,10 @@ class State:
             namespace=self.config["MAILER_NAMESPACE"],
             task_seconds=self.config["MAILER_TASK_SECONDS"],
         )
+
+    @cached_property
+    def rates(self) -> Rates:
+        return Rates(self.redis_url)
 
     @property
     def redis_url(self) -> str | None:

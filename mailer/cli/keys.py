@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
+from typing import Any
 
 import click
 from flask.cli import with_appcontext
 
+from .. import grants
 from .. import keys as api_keys
+from ..models import LANES
 from ..state import current
 from . import output, parameters
 
@@ -34,36 +37,34 @@ def keys() -> None:
 @click.option(
     "--template", "templates", metavar="PATTERN", multiple=True, help="Such as 'reset_*'."
 )
-@click.option("--expires", type=parameters.future, metavar="WHEN", help="Such as 'in 90d'.")
+@click.option(
+    "--recipient", "recipients", metavar="PATTERN", multiple=True, help="For staging: no others."
+)
+@click.option("--lane", type=click.Choice(LANES), help="The lane of all that it sends.")
+@click.option("--rate", metavar="RATE", help="At most so many emails, such as 100/min.")
+@click.option(
+    "--test", "is_test", is_flag=True, help="What it sends goes to no recipient, only to a catcher."
+)
+@click.option(
+    "--expires", "expires_at", type=parameters.future, metavar="WHEN", help="Such as 'in 90d'."
+)
 @output.json_option
 @with_appcontext
-def create(
-    *,
-    name: str,
-    scopes: tuple[str, ...],
-    senders: tuple[str, ...],
-    templates: tuple[str, ...],
-    expires: datetime | None,
-    as_json: bool,
-) -> None:
+def create(*, name: str, as_json: bool, **options: Any) -> None:
     """Make a key, and print it once: only a digest of it is stored.
+
+    In a PATTERN * stands for any characters, ? for one. Each may be given several times; without
+    one, anything goes.
 
     \b
       mailer keys create shop --sender '*@shop.example' --template 'order_*'
       mailer keys create support --scope read --scope manage --expires 'in 90d'
+      mailer keys create news --sender news@shop.example --lane bulk --rate 100/min
+      mailer keys create staging --recipient '*@shop.example'
+      mailer keys create ci --test
     """
-    expires_in: timedelta | None = None
-    if expires is not None:
-        expires_in = expires - datetime.now(expires.tzinfo)
     try:
-        key_id, token = api_keys.create(
-            current().database,
-            name,
-            scopes=scopes,
-            senders=senders,
-            templates=templates,
-            expires_in=expires_in,
-        )
+        key_id, token = api_keys.create(current().database, name, grants.checked(**options))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if as_json:
@@ -88,19 +89,19 @@ def list_keys(as_json: bool) -> None:
         )
         return
     output.print_table(
-        ("id", "name", "scopes", "senders", "templates", "last used"),
+        ("id", "name", "scopes", "last used", "may only"),
         [
             (
                 row.id,
                 row.name,
                 " ".join(row.scopes),
-                " ".join(row.senders) or "any",
-                " ".join(row.templates) or "any",
-                row.last_used_at.strftime("%Y-%m-%d %H:%M") if row.last_used_at else "never",
+                _day(row.last_used_at) if row.last_used_at else "never",
+                _limits(row),
             )
             for row in rows
         ],
         whole=1,
+        last_may_go_below=True,
     )
 
 
@@ -111,3 +112,28 @@ def revoke(key_id: str) -> None:
     """Make a key good for nothing, from the next request on."""
     api_keys.revoke(current().database, key_id)
     click.echo(f"revoked {key_id}")
+
+
+def _limits(row: Any) -> str:
+    said = [
+        f"{word} {' '.join(patterns)}"
+        for word, patterns in (
+            ("as", row.senders),
+            ("to", row.recipients),
+            ("with", row.templates),
+        )
+        if patterns
+    ]
+    if row.lane:
+        said.append(f"in {row.lane}")
+    if row.rate:
+        said.append(row.rate)
+    if row.is_test:
+        said.append("test")
+    if row.expires_at:
+        said.append(f"until {_day(row.expires_at)}")
+    return ", ".join(said) or "-"
+
+
+def _day(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%d %H:%M")

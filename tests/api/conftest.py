@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from werkzeug.serving import make_server
 
-from mailer import create_app, keys, state
+from mailer import create_app, grants, keys, state
 from mailer.dev.catcher import Catcher
 
 Call = Callable[..., Any]
@@ -40,8 +40,8 @@ def key(app: Flask) -> Callable[..., str]:
     """Make keys; by default one that may do all."""
 
     def make(**options: Any) -> str:
-        options.setdefault("scopes", keys.SCOPES)
-        return keys.create(state.of(app).database, "test", **options)[1]
+        options.setdefault("scopes", grants.SCOPES)
+        return keys.create(state.of(app).database, "test", grants.checked(**options))[1]
 
     return make
 

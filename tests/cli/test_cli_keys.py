@@ -44,12 +44,32 @@ def test_a_key_may_have_several_scopes_and_an_end(app: Flask, run: Run) -> None:
     assert keys.listing(of(app).database)[0].expires_at is not None
 
 
+def test_what_a_key_may_do_is_listed(app: Flask, run: Run) -> None:
+    made = run("keys", "create", "news", "--recipient", "*@QA.example", "--lane", "bulk",
+               "--rate", "100/min", "--test", "--expires", "2040-01-02")  # fmt: skip
+    key = keys.find(of(app).database, made.stdout.strip())
+    assert key is not None
+    assert (key.recipients, key.lane, key.rate, key.is_test) == (
+        ("*@qa.example",), "bulk", "100/minute", True,
+    )  # fmt: skip
+    listed = run("keys", "list").stdout
+    assert "to *@qa.example, in bulk, 100/minute, test, until 2040-01-0" in listed
+    (document,) = json.loads(run("keys", "list", "--json").stdout)
+    assert (document["lane"], document["rate"], document["is_test"]) == ("bulk", "100/minute", True)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (("create", "a", "--scope", "admin"), "'admin' is not one of 'send', 'read', 'manage'"),
         (("create", ""), "name: expected 1 to 100 printable characters"),
         (("create", "a", "--expires", "soon"), "soon"),
+        (("create", "a", "--expires", "2020-01-01"), "expires_at: expected an instant to come"),
+        (("create", "a", "--sender", "shop.example"), "senders: expected an address or a pattern"),
+        (("create", "a", "--recipient", "*"), "recipients: expected an address or a pattern"),
+        (("create", "a", "--template", "a b"), "templates: expected a template's name"),
+        (("create", "a", "--lane", "urgent"), "'urgent' is not one of 'critical', 'default',"),
+        (("create", "a", "--rate", "100"), "rate: expected 1 to 100000 in a time"),
     ],
 )
 def test_what_is_wrong_is_named(run: Run, words: tuple[str, ...], told: str) -> None:

@@ -10,7 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from mailer.dev.redis import EmbeddedRedis
-from mailer.web.limits import PAUSE_SECONDS, Limits, client_network
+from mailer.rates import PAUSE_SECONDS, Rates
+from mailer.web.limits import Limits, client_network
 
 MakeApp = Callable[..., Flask]
 SECRET = "a secret for tests only"
@@ -37,11 +38,10 @@ def make_limits(
     clock: Callable[[], float] = time.monotonic,
 ) -> Limits:
     return Limits(
+        Rates(redis_url, clock=clock),
         secret_key=SECRET,
         per_address=per_address,
         per_client=per_client,
-        redis_url=redis_url,
-        clock=clock,
     )
 
 
