@@ -10,11 +10,11 @@ from flask import Flask, request
 
 from ..state import current
 from ..web.security import csrf
-from . import errors
+from . import documentation, errors
 from .blueprint import api
 from .routes import attachments, emails, suppressions, templates
 
-__all__ = ["api", "attachments", "emails", "init_app", "suppressions", "templates"]
+__all__ = ["api", "attachments", "documentation", "emails", "init_app", "suppressions", "templates"]
 
 _BODIES = 8
 """A request may be so many times as large as one body: text and HTML of a batch, and what JSON

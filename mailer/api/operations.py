@@ -5,6 +5,7 @@ From it a request is checked, an answer is written, and the OpenAPI document is 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, NamedTuple
@@ -29,8 +30,8 @@ class Operation(NamedTuple):
     """Which scope a key needs. None: no key is asked for."""
     body: type[BaseModel] | None
     query: type[BaseModel] | None
-    headers: Mapping[str, str]
-    """Header -> what it is for."""
+    headers: Mapping[str, Mapping[str, Any]]
+    """Header -> its JSON schema, with what it is for as ``description``."""
     answers: type[BaseModel]
     status: int
     """Of an answer that says yes."""
@@ -42,6 +43,10 @@ class Operation(NamedTuple):
     """The rest of it."""
     group: str
     """What it is listed under: the name of the view's module."""
+    about: str
+    """The first line of that module's docstring, after the address that it begins with."""
+    name: str
+    """The view's."""
 
 
 OPERATIONS: list[Operation] = []
@@ -56,7 +61,7 @@ def operation(
     answers: type[BaseModel],
     body: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, Mapping[str, Any]] | None = None,
     status: int = 200,
     errors: Mapping[int, str] | None = None,
 ) -> Callable[[Callable[..., BaseModel]], Callable[..., Response]]:
@@ -66,6 +71,8 @@ def operation(
     def mount(view: Callable[..., BaseModel]) -> Callable[..., Response]:
         group = view.__module__.rpartition(".")[2]
         summary, _, description = (view.__doc__ or "").partition("\n")
+        about = (sys.modules[view.__module__].__doc__ or "").partition("\n")[0]
+        about = about.rpartition("``: ")[2]
         OPERATIONS.append(
             Operation(
                 method=method,
@@ -80,6 +87,8 @@ def operation(
                 summary=summary,
                 description=" ".join(description.split()),
                 group=group,
+                about=about,
+                name=view.__name__,
             )
         )
 

@@ -38,9 +38,18 @@ from ..schemas.emails import (
 
 _KEY_MAX = 256
 _IDEMPOTENCY_KEY = {
-    "Idempotency-Key": "1 to 256 characters: the same request again gives the same id.",
+    "Idempotency-Key": {
+        "description": "The same request again gives the same id, and sends nothing.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": _KEY_MAX,
+        "examples": ["order-7/confirmation"],
+    }
 }
-_USED = {409: "The Idempotency-Key was used before, for a request with another body."}
+_USED = {
+    400: f"The Idempotency-Key has not 1 to {_KEY_MAX} characters.",
+    409: "The Idempotency-Key was used before, for a request with another body.",
+}
 
 
 @operation(
@@ -67,7 +76,12 @@ def send(body: SendEmail) -> EmailId:
     answers=Batch,
     headers={
         **_IDEMPOTENCY_KEY,
-        "x-batch-validation": "`strict` (default): all or none; `permissive`: all that are right.",
+        "x-batch-validation": {
+            "description": "`strict`: all or none. `permissive`: all that are right.",
+            "type": "string",
+            "enum": ["strict", "permissive"],
+            "default": "strict",
+        },
     },
     errors=_USED,
 )
@@ -125,7 +139,13 @@ def reschedule(email_id: str, body: Reschedule) -> Changed:
     return Changed(id=email_id)
 
 
-@operation("POST", "/emails/<email_id>/cancel", scope="manage", answers=Changed)
+@operation(
+    "POST",
+    "/emails/<email_id>/cancel",
+    scope="manage",
+    answers=Changed,
+    errors={422: "It was sent, or is about to be."},
+)
 def cancel(email_id: str) -> Changed:
     """Cancel what was not sent yet."""
     moved = dispatcher.cancel(Filters(email_id=email_id), actor=_actor())
@@ -133,7 +153,13 @@ def cancel(email_id: str) -> Changed:
     return Changed(id=email_id)
 
 
-@operation("POST", "/emails/<email_id>/retry", scope="manage", answers=Retried)
+@operation(
+    "POST",
+    "/emails/<email_id>/retry",
+    scope="manage",
+    answers=Retried,
+    errors={422: "Nothing of it failed or was deferred."},
+)
 def retry(email_id: str) -> Retried:
     """Send again what failed, and now what is deferred."""
     dispatcher.check_known(email_id)

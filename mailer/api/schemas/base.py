@@ -23,13 +23,24 @@ _UNITS = {"min": 60, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800
 class Body(BaseModel):
     """What a request brings. What is not known is refused by name."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class Answer(BaseModel):
     """What is answered. A value that may be None is left out then: nothing is null."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Error(Answer):
+    """What every request that is refused is answered with."""
+
+    statusCode: int  # noqa: N815  # Resend's SDKs read it
+    """The status of the answer, once more."""
+    name: str
+    """What kind of error it is, for programs."""
+    message: str
+    """What was wrong and what was expected, for people."""
 
 
 T = TypeVar("T", bound=BaseModel)
@@ -40,17 +51,21 @@ class ListOf(Answer, Generic[T]):
 
     object: Literal["list"] = "list"
     has_more: bool = False
+    """Whether there is another page in the direction that was asked for."""
     data: list[T]
 
 
 class Page(BaseModel):
     """Which part of a list: ``after`` or ``before`` an id of the part that is known."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
+    """How many at most."""
     after: str | None = None
+    """Those after this id in the list: older ones."""
     before: str | None = None
+    """Those before this id in the list: newer ones. Not together with `after`."""
 
     @model_validator(mode="after")
     def _is_one_way(self) -> Self:
@@ -88,12 +103,21 @@ Instant = Annotated[
 """An instant as a request may say it."""
 
 
-def _shown(value: datetime | None) -> str:
-    return value.isoformat(timespec="milliseconds") if value else ""
+# What is None would be left out of an answer.
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+def _never_none(value: datetime | None) -> datetime:
+    return _NEVER if value is None else value
+
+
+def _shown(value: datetime) -> str:
+    return "" if value == _NEVER else value.isoformat(timespec="milliseconds")
 
 
 Shown = Annotated[
     datetime | None,
+    BeforeValidator(_never_none),
     PlainSerializer(_shown, return_type=str),
     WithJsonSchema({"type": "string", "description": "ISO 8601, in UTC. Empty: never."}),
 ]

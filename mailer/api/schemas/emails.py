@@ -45,17 +45,25 @@ Addresses = Annotated[
 
 
 class Tag(Body):
-    name: str
-    value: str
+    """A word about an email, for whoever looks for it later."""
+
+    name: Annotated[str, Field(examples=["kind"])]
+    """1 to 64 ASCII letters, digits, `_` or `-`."""
+    value: Annotated[str, Field(examples=["order"])]
+    """As the name."""
 
 
 class File(Body):
     """An attachment: base64, or a list of bytes as numbers."""
 
     filename: str
+    """As the recipient sees it, without a path."""
     content: str | list[Annotated[int, Field(ge=0, le=255)]]
+    """Base64, or the bytes as numbers."""
     content_type: str | None = None
+    """A MIME type; else the one of the file name's ending."""
     content_id: str | None = None
+    """Makes it an inline picture, which the HTML shows as `cid:...`."""
 
     @field_validator("content")
     @classmethod
@@ -83,29 +91,51 @@ class Template(Body):
     """A template, instead of ``html`` and ``text``."""
 
     id: str
+    """Its name."""
     variables: dict[str, Any] = Field(default_factory=dict)
+    """What it needs; `GET /templates/{name}` lists it."""
 
 
 class SendEmail(Body):
     """One email to send."""
 
-    from_: str | None = Field(default=None, alias="from")
-    to: Addresses
-    subject: str | None = None
+    from_: str | None = Field(
+        default=None, alias="from", examples=["Shop <orders@shop.example.com>"]
+    )
+    """Whom it comes from: `orders@shop.example`, or `Shop <orders@shop.example>`. Without it, the
+    service's own sender."""
+    to: Annotated[Addresses, Field(examples=["ada@example.com"])]
+    """One recipient, or several. Each gets a copy of their own."""
+    subject: Annotated[str | None, Field(examples=["Your order"])] = None
+    """Needed, unless a template has it."""
     cc: Addresses = []
+    """As `to`."""
     bcc: Addresses = []
+    """As `to`, but nobody else sees them."""
     reply_to: Addresses = []
-    html: str | None = None
+    """Where replies go, if not to the sender."""
+    html: Annotated[str | None, Field(examples=["<p>Thank you!</p>"])] = None
+    """The HTML body. Without `text`, one is made of it."""
     text: str | None = None
+    """The plain text body."""
     headers: dict[str, str] = {}
+    """More headers of the message, at most 50; not those that it has anyway."""
     tags: list[Tag] = []
+    """At most 20, each name once."""
     attachments: list[File] = []
+    """Files that travel with it."""
     template: Template | None = None
+    """A template of the service, instead of `html` and `text`."""
     scheduled_at: Instant | None = None
+    """When to send it, if not now: ISO 8601 with a time zone, or such as `in 1 hour`."""
     locale: str | None = None
+    """The language of the template, such as `de` or `pt-BR`."""
     lane: Literal["critical", "default", "bulk"] | None = None
+    """How urgent it is; else the template's, or `default`."""
     expires_at: Instant | None = None
+    """Not to be sent after this instant, given as `scheduled_at`."""
     on_unknown: Literal["resend", "hold"] | None = None
+    """If nobody knows whether it arrived: send it again, or wait for a person to decide."""
     category: str | None = None
     """What recipients may unsubscribe from, such as ``newsletter``."""
     topic_id: str | None = None
@@ -173,21 +203,30 @@ class Reschedule(Body):
 
     id: str | None = None
     """Resend's Python SDK says it twice; the address counts."""
-    scheduled_at: Instant
+    scheduled_at: Annotated[Instant, Field(examples=["in 1 hour"])]
+    """The new time: ISO 8601 with a time zone, or such as `in 1 hour`."""
 
 
 class EmailId(Answer):
+    """The email was accepted: it is stored, and will be sent."""
+
     id: str
 
 
 class BatchError(Answer):
+    """What is wrong with one email of a batch."""
+
     index: int
     """Which of the emails, from 0."""
     message: str
+    """What was wrong and what was expected."""
 
 
 class Batch(Answer):
+    """The emails that were accepted."""
+
     data: list[EmailId]
+    """In the order of the request."""
     errors: list[BatchError] | None = None
     """Only for ``x-batch-validation: permissive``."""
 
@@ -200,6 +239,8 @@ class Changed(Answer):
 
 
 class Retried(Changed):
+    """An email that is sent again."""
+
     deliveries: int
     """How many are sent again."""
 
@@ -277,22 +318,29 @@ class Email(Answer):
 
     object: Literal["email"] = "email"
     id: str
-    message_id: str
-    from_: str = Field(alias="from")
-    to: list[str]
-    cc: list[str]
+    message_id: Annotated[
+        str, Field(examples=["<019a5c1e-7c3a-7cc0-8a53-8a6a1d0d7d5e@shop.example.com>"])
+    ]
+    """The header Message-ID, equal on every attempt."""
+    from_: str = Field(alias="from", examples=["Shop <orders@shop.example.com>"])
+    to: Annotated[list[str], Field(examples=[["ada@example.com"]])]
+    cc: Annotated[list[str], Field(examples=[[]])]
     bcc: list[str] = []
-    reply_to: list[str]
+    reply_to: Annotated[list[str], Field(examples=[[]])]
     created_at: Shown
-    scheduled_at: Shown
-    subject: str
-    html: str
-    text: str
+    scheduled_at: Annotated[Shown, Field(examples=[""])]
+    subject: Annotated[str, Field(examples=["Your order"])]
+    html: Annotated[str, Field(examples=["<p>Thank you!</p>"])]
+    text: Annotated[str, Field(examples=["Thank you!"])]
     template: str
-    lane: str
+    """Its name; empty: none."""
+    lane: Annotated[str, Field(examples=["default"])]
     category: str
+    """What recipients may unsubscribe from; empty: nothing."""
     tags: list[Tag]
-    last_event: str
+    last_event: Annotated[str, Field(examples=["sent"])]
+    """`queued`, `scheduled`, `delivery_delayed`, `sent`, `failed`, `unknown`, `expired`,
+    `suppressed` or `canceled`; of several recipients the worst."""
 
     @classmethod
     def of(cls, row: Any, states: Sequence[str], *, scheduled_at: datetime | None = None) -> Self:
@@ -327,24 +375,31 @@ class Attempt(Answer):
     """One try, and what the server said."""
 
     number: int
+    """From 1."""
     ended_at: Shown
-    outcome: str
-    transport: str
-    stage: str
-    code: int
+    outcome: Annotated[str, Field(examples=["sent"])]
+    transport: Annotated[str, Field(examples=["primary"])]
+    """By which way it was sent."""
+    stage: Annotated[str, Field(examples=["message"])]
+    """How far the conversation came."""
+    code: Annotated[int, Field(examples=[250])]
     """Of SMTP; 0: no reply was heard."""
-    enhanced: str
-    words: str
+    enhanced: Annotated[str, Field(examples=["2.0.0"])]
+    """The code of RFC 3463, such as `5.1.1`."""
+    words: Annotated[str, Field(examples=["2.0.0 Ok: queued as 4F2A"])]
+    """What the server said."""
 
 
 class Delivery(Answer):
     """What became of one recipient's copy."""
 
     object: Literal["delivery"] = "delivery"
-    recipient: str
-    state: str
-    due_at: Shown
+    recipient: Annotated[str, Field(examples=["ada@example.com"])]
+    state: Annotated[str, Field(examples=["sent"])]
+    due_at: Annotated[Shown, Field(examples=[""])]
+    """When it is tried next."""
     reason: str
+    """Why it is in this state."""
     attempts: list[Attempt]
 
     @classmethod

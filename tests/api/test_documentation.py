@@ -1,0 +1,140 @@
+"""The OpenAPI document and its page: complete, valid, and true."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from html import unescape
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+
+from mailer.api.openapi import document
+from mailer.api.operations import OPERATIONS
+
+Call = Callable[..., Any]
+FOUND = document("http://127.0.0.1/api")
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def page(client: FlaskClient) -> str:
+    answer = client.get("/api/docs")
+    assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    return answer.get_data(as_text=True)
+
+
+def described() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every operation of the document, with its method and path."""
+    for path, operations in FOUND["paths"].items():
+        for method, one in operations.items():
+            yield f"{method.upper()} {path}", one
+
+
+def test_the_document_keeps_to_the_standard(client: FlaskClient) -> None:
+    answer = client.get("/api/openapi.json")
+    assert (answer.status_code, answer.mimetype) == (200, "application/json")
+    found = answer.get_json()
+    assert found["servers"] == [{"url": "http://app.example.com/api"}]
+    validate(found)
+
+
+def test_the_document_has_every_route_and_no_other(app: Flask) -> None:
+    routes = {
+        f"{method} {rule.rule.removeprefix('/api')}"
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("api.")
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    routes -= {"GET /docs", "GET /openapi.json"}
+    paths = (re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", route) for route in routes)
+    assert {where for where, _ in described()} == set(paths)
+
+
+def test_everything_that_a_request_may_say_is_described() -> None:
+    missing = [
+        f"{where} {parameter['name']}"
+        for where, one in described()
+        for parameter in one["parameters"]
+        if not parameter["description"]
+    ]
+    schemas = FOUND["components"]["schemas"]
+    for body in {one.body for one in OPERATIONS if one.body}:
+        missing += [
+            f"{body.__name__}.{name}"
+            for name, field in schemas[body.__name__].get("properties", {}).items()
+            if "description" not in field
+        ]
+    assert missing == []
+
+
+def test_an_answer_is_never_null_by_the_document() -> None:
+    answers = {one.answers.__name__ for one in OPERATIONS} & set(FOUND["components"]["schemas"])
+    assert answers
+    for name in answers:
+        assert '"null"' not in json.dumps(FOUND["components"]["schemas"][name])
+
+
+@pytest.mark.parametrize("path", ["/api/openapi.json", "/api/docs"])
+def test_what_did_not_change_is_not_sent_again(client: FlaskClient, path: str) -> None:
+    etag = client.get(path).headers["ETag"]
+    again = client.get(path, headers={"If-None-Match": etag})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_the_page_names_every_operation_and_leads_nowhere_else(page: str) -> None:
+    text = unescape(re.sub(r"<[^>]+>", "", page))
+    for where, one in described():
+        assert f'id="{one["operationId"]}"' in page
+        assert f'href="#{one["operationId"]}"' in page
+        assert where in text
+    anchors = set(re.findall(r' id="([^"]+)"', page))
+    addresses = re.findall(r'(?:href|src)="([^"]+)"', page)
+    assert {one[1:] for one in addresses if one.startswith("#")} <= anchors
+    assert {one for one in addresses if not one.startswith(("#", "/"))} == set()
+    for forbidden in ("<script", "<style", " style=", " onclick="):
+        assert forbidden not in page
+
+
+def test_every_request_that_the_page_shows_works(
+    app: Flask, address: str, call: Call, key: Callable[..., str]
+) -> None:
+    app.config["MAILER_BASE_URL"] = address.removesuffix("/api")
+    page = app.test_client().get("/api/docs").get_data(as_text=True)
+    shown = re.findall(r'<code class="curl">(.*?)</code>', page, re.DOTALL)
+    assert len(shown) == len(OPERATIONS)
+    environ = {**os.environ, "RESEND_API_KEY": key()}
+    for text in shown:
+        command = unescape(re.sub(r"<[^>]+>", "", text))
+        for name in re.findall(r"\b[A-Z_]+_ID\b", command):
+            command = command.replace(name, _made(name, call, command))
+        done = subprocess.run(
+            ["bash", "-c", f"{command} --silent --show-error --fail-with-body"],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        assert json.loads(done.stdout)
+
+
+def _made(name: str, call: Call, command: str) -> str:
+    """Return the id of a thing that a command can be tried on."""
+    assert name == "EMAIL_ID", f"say here how to make one: {name}"
+    email = {"to": "b@example.com", "subject": "s", "text": "t", "scheduled_at": "in 1 day"}
+    sent = call("POST", "/emails", email)[1]
+    if "/retry" in command:
+        call("POST", f"/emails/{sent['id']}/cancel")
+    return str(sent["id"])
