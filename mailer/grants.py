@@ -47,7 +47,7 @@ class Grant:
     def may_use(self, template: str | None) -> bool:
         return not self.templates or (template is not None and _matches(template, self.templates))
 
-    def lacks(self, other: Grant) -> str | None:
+    def lacks(self, other: Grant) -> str | None:  # noqa: PLR0911 - one for each thing
         """Return what ``other`` may and this may not, in words; None when there is nothing."""
         if missing := other.scopes - self.scopes:
             return f"scopes: it has no {', '.join(sorted(missing))} itself"

@@ -61,7 +61,7 @@ def document(base: str) -> Schema:
     """Return the document of the API at the address ``base``."""
     bodies = {one.body for one in OPERATIONS if one.body}
     queries = {one.query for one in OPERATIONS if one.query}
-    answers = {one.answers for one in OPERATIONS} | {Error}
+    answers = {one.answers for one in OPERATIONS if one.answers} | {Error}
     inputs: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         *((model, "validation") for model in bodies | queries),
         *((model, "serialization") for model in answers),
@@ -151,10 +151,7 @@ def _operation(
         "security": [{"key": [one.scope]}] if one.scope else [],
         "parameters": [*_in_path(one), *_in_query(one, asked), *_in_headers(one)],
         "responses": {
-            str(one.status): {
-                "description": _described(one.answers),
-                "content": _content(schemas, refs[one.answers, "serialization"], whole=True),
-            },
+            str(one.status): _answer(one, refs, schemas),
             **{str(status): _refusal(status, when) for status, when in _refusals(one)},
         },
     }
@@ -162,6 +159,15 @@ def _operation(
         ref = refs[one.body, "validation"]
         found["requestBody"] = {"required": True, "content": _content(schemas, ref, whole=False)}
     return found
+
+
+def _answer(one: Operation, refs: Refs, schemas: Schema) -> Schema:
+    if one.answers is None:
+        return {"description": "The file.", "content": {"*/*": {"schema": {}}}}
+    return {
+        "description": _described(one.answers),
+        "content": _content(schemas, refs[one.answers, "serialization"], whole=True),
+    }
 
 
 def _in_path(one: Operation) -> Iterator[Schema]:

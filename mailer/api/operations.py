@@ -32,7 +32,8 @@ class Operation(NamedTuple):
     query: type[BaseModel] | None
     headers: Mapping[str, Mapping[str, Any]]
     """Header -> its JSON schema, with what it is for as ``description``."""
-    answers: type[BaseModel]
+    answers: type[BaseModel] | None
+    """None: a file."""
     status: int
     """Of an answer that says yes."""
     errors: Mapping[int, str]
@@ -58,17 +59,17 @@ def operation(
     path: str,
     *,
     scope: str | None,
-    answers: type[BaseModel],
+    answers: type[BaseModel] | None,
     body: type[BaseModel] | None = None,
     query: type[BaseModel] | None = None,
     headers: Mapping[str, Mapping[str, Any]] | None = None,
     status: int = 200,
     errors: Mapping[int, str] | None = None,
-) -> Callable[[Callable[..., BaseModel]], Callable[..., Response]]:
+) -> Callable[[Callable[..., BaseModel | Response]], Callable[..., Response]]:
     """Mount a view that takes the path's parameters, and ``body`` and ``query`` checked, by name;
     what it returns is the answer."""
 
-    def mount(view: Callable[..., BaseModel]) -> Callable[..., Response]:
+    def mount(view: Callable[..., BaseModel | Response]) -> Callable[..., Response]:
         group = view.__module__.rpartition(".")[2]
         summary, _, description = (view.__doc__ or "").partition("\n")
         about = (sys.modules[view.__module__].__doc__ or "").partition("\n")[0]
@@ -103,6 +104,8 @@ def operation(
             if body is not None:
                 given["body"] = body.model_validate_json(_json())
             answer = view(**given)
+            if isinstance(answer, Response):
+                return answer
             written = answer.model_dump_json(by_alias=True, exclude_none=True)
             return Response(written, status, mimetype=JSON)
 

@@ -107,7 +107,7 @@ def _entry(document: Schema, path: str, method: str, operation: Schema) -> Entry
         scope=next(iter(operation["security"][0].values()))[0] if operation["security"] else "",
         parameters={heading: fields for heading, fields in parameters.items() if fields},
         body_is_list=_limits(schema) if schema.get("type") == "array" else "",
-        answers=list(_fields(resolved(answer["schema"], schemas), schemas)),
+        answers=list(_fields(answer["schema"], schemas)),
         done=Answer(status, "", prose(responses[status]["description"])),
         errors=[
             Answer(code, _json(one)["example"]["name"], prose(one["description"]))
@@ -115,7 +115,7 @@ def _entry(document: Schema, path: str, method: str, operation: Schema) -> Entry
             if code >= "400"
         ],
         curl=_shell(_curl(document["servers"][0]["url"], path, method, operation, body)),
-        example=_highlighted(_indented(answer["example"])),
+        example=_highlighted(_indented(answer["example"])) if "example" in answer else Markup(),
     )
 
 

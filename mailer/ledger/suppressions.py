@@ -94,7 +94,7 @@ def add_many(
     statement = sa.select(Suppression.address, Suppression.id).where(
         Suppression.address.in_(wanted), Suppression.category == category
     )
-    return dict(connection.execute(statement).tuples().all())
+    return {row.address: row.id for row in connection.execute(statement)}
 
 
 def add_bounced(connection: sa.Connection, words: dict[int, str]) -> None:

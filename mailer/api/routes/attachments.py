@@ -11,7 +11,6 @@ from flask import Response, current_app, send_file
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from ...state import current
-from ..blueprint import api
 from ..errors import ApiError
 from ..operations import operation
 from ..schemas.attachments import Attachment
@@ -52,7 +51,7 @@ def get(email_id: str, attachment_id: str) -> Attachment:
     raise ApiError(404, "not_found", f"email {email_id} has no attachment {attachment_id!r}")
 
 
-@api.get("/attachments/<token>")
+@operation("GET", "/attachments/<token>", scope=None, answers=None)
 def download(token: str) -> Response:
     """Return the file that a link is for. Whoever has the link needs no key."""
     try:
@@ -86,7 +85,7 @@ def _shown(email_id: str, row: Any, expires_at: datetime) -> Attachment:
         content_id=row.content_id or "",
         content_disposition="inline" if row.content_id else "attachment",
         size=row.size,
-        download_url=current().url_for("api.download", token=token),
+        download_url=current().url_for("api.attachments_download", token=token),
         expires_at=expires_at,
     )
 

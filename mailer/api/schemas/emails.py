@@ -251,10 +251,13 @@ class RetryMany(Body):
     states: list[
         Literal["failed", "unknown", "expired", "cancelled", "suppressed", "deferred"]
     ] = []
-    """None: any of them."""
-    template: str | None = None
+    """None given: any of them."""
+    template: Annotated[str | None, Field(examples=["welcome"])] = None
+    """The template of the email."""
     lane: Literal["critical", "default", "bulk"] | None = None
+    """The lane of the email."""
     recipient: str | None = None
+    """Whom it is for."""
     code: int | None = None
     """SMTP code of the last attempt."""
     since: AwareDatetime | None = None
@@ -262,6 +265,7 @@ class RetryMany(Body):
     until: AwareDatetime | None = None
     """Accepted before."""
     dry_run: bool = False
+    """Only count them."""
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:

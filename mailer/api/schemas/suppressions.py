@@ -47,14 +47,19 @@ Origin = Literal["bounce", "complaint", "unsubscribe", "manual"]
 class Add(Body):
     """An address to suppress."""
 
-    email: Email
+    email: Annotated[Email, Field(examples=["bob@example.com"])]
+    """The address alone, without a name."""
     category: Category = ""
 
 
 class AddMany(Body):
     """Up to 100 addresses to suppress."""
 
-    emails: Annotated[list[Email], Field(min_length=1, max_length=MANY_MAX)]
+    emails: Annotated[
+        list[Email],
+        Field(min_length=1, max_length=MANY_MAX, examples=[["bob@example.com"]]),
+    ]
+    """The addresses alone, without names."""
     category: Category = ""
 
 
@@ -68,8 +73,10 @@ class RemoveMany(Body):
             Field(min_length=1, max_length=MANY_MAX),
         ]
         | None
-    ) = None
+    ) = Field(default=None, examples=[["bob@example.com"]])
+    """The addresses of which mail is let through again."""
     ids: Annotated[list[str], Field(min_length=1, max_length=MANY_MAX)] | None = None
+    """The suppressions to remove."""
     category: Category = ""
 
     @model_validator(mode="after")
@@ -83,6 +90,7 @@ class Which(Page):
     """Which suppressions."""
 
     origin: Origin | None = None
+    """Only those that came about so."""
     category: Category | None = None
     """Empty: those for all mail."""
 

@@ -50,7 +50,9 @@ class Render(Body):
     """What to render a template with: its sample where ``variables`` says nothing else."""
 
     variables: dict[str, Any] = Field(default_factory=dict)
+    """Values by name."""
     locale: str | None = None
+    """The language, such as `de` or `pt-BR`."""
 
 
 class Rendered(Answer):
