@@ -11,7 +11,7 @@ from flask import Flask, request
 from ..state import current
 from ..web.security import csrf
 from . import documentation, errors
-from .blueprint import api
+from .blueprint import Id, api
 from .routes import attachments, emails, suppressions, templates
 
 __all__ = ["api", "attachments", "documentation", "emails", "init_app", "suppressions", "templates"]
@@ -27,6 +27,7 @@ def init_app(app: Flask) -> None:
     app.url_map.merge_slashes = False
     errors.init_app(app)
     csrf.exempt(api)  # a key is no cookie: no browser sends it by itself
+    app.url_map.converters["id"] = Id
     app.register_blueprint(api)
 
 

@@ -30,6 +30,8 @@ _NAMES = {
     413: "payload_too_large",
     415: "unsupported_media_type",
 }
+_TOLD_MAX = 20
+"""A request with a wrong value in each of its bytes would be answered with many times its size."""
 # What a field of `dispatch` is called here.
 _FIELDS = {"sender": "from", "context": "template.variables", "send_at": "scheduled_at"}
 
@@ -71,10 +73,14 @@ def described(problems: tuple[Problem, ...]) -> str:
 
 def malformed(error: ValidationError) -> str:
     """Return what is wrong with a body that is not of the form that was expected."""
-    return "; ".join(
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    words = [
         f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}"
-        for one in error.errors(include_url=False, include_input=False, include_context=False)
-    )
+        for one in found[:_TOLD_MAX]
+    ]
+    if len(found) > _TOLD_MAX:
+        words.append(f"and {len(found) - _TOLD_MAX} more")
+    return "; ".join(words)
 
 
 def _renamed(field: str) -> str:

@@ -49,6 +49,11 @@ _ERRORS = {
     500: ("internal_server_error", "A fault of the service. It has been recorded."),
     503: ("service_unavailable", "Nothing can be stored at the moment, and nothing was stored."),
 }
+_IN_PATH: dict[str | None, tuple[Schema, object]] = {
+    "id": ({"type": "string", "format": "uuid"}, ID),
+    "int": ({"type": "integer"}, 7),
+}
+"""Flask's converter of a parameter -> its schema and an example."""
 _RETRY_AFTER = {
     "Retry-After": {
         "description": "Seconds to wait before the next try.",
@@ -173,14 +178,14 @@ def _answer(one: Operation, refs: Refs, schemas: Schema) -> Schema:
 def _in_path(one: Operation) -> Iterator[Schema]:
     for found in _PARAMETER.finditer(one.path):
         what = found["name"].replace("_id", "'s id").replace("_", " ")
-        number = found["converter"] == "int"
+        schema, shown = _IN_PATH.get(found["converter"], ({"type": "string", "minLength": 1}, ID))
         yield {
             "name": found["name"],
             "in": "path",
             "required": True,
             "description": f"The {what}.",
-            "schema": {"type": "integer"} if number else {"type": "string", "minLength": 1},
-            "example": 7 if number else ID,
+            "schema": schema,
+            "example": shown,
         }
 
 

@@ -97,6 +97,16 @@ def test_a_request_that_is_too_large_is_refused(app: Flask, call: Call) -> None:
     assert (status, answer["name"]) == (413, "payload_too_large")
 
 
+def test_an_answer_does_not_repeat_a_fault_for_every_byte(call: Call) -> None:
+    file = {"filename": "a", "content": ["x"] * 10_000}
+    tags = [{"name": 1, "value": 2}] * 1_000
+    status, answer = call("POST", "/emails", email(attachments=[file], tags=tags))
+    assert status == 422
+    assert "tags.0.name: Input should be a valid string" in answer["message"]
+    assert len(answer["message"]) < 5_000
+    assert answer["message"].endswith(" more")
+
+
 @pytest.mark.parametrize("given", [None, "", "Basic abc", "Bearer", "Bearer "])
 def test_without_a_key_nothing_is_told(app: Flask, given: str | None) -> None:
     headers = {} if given is None else {"Authorization": given}

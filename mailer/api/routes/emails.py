@@ -114,7 +114,7 @@ def list_emails(query: Page) -> ListOf[Email]:
     return ListOf[Email](has_more=page.has_more, data=data)
 
 
-@operation("GET", "/emails/<email_id>", scope="read", answers=Email)
+@operation("GET", "/emails/<id:email_id>", scope="read", answers=Email)
 def get(email_id: str) -> Email:
     """Return an email and its last event."""
     history = current().ledger.show(email_id)
@@ -123,7 +123,7 @@ def get(email_id: str) -> Email:
     return Email.of(history.email, states, scheduled_at=min(waiting, default=None))
 
 
-@operation("GET", "/emails/<email_id>/deliveries", scope="read", answers=ListOf[Delivery])
+@operation("GET", "/emails/<id:email_id>/deliveries", scope="read", answers=ListOf[Delivery])
 def deliveries(email_id: str) -> ListOf[Delivery]:
     """Return what became of each recipient's copy, with every attempt."""
     history = current().ledger.show(email_id)
@@ -131,7 +131,7 @@ def deliveries(email_id: str) -> ListOf[Delivery]:
     return ListOf[Delivery](data=data)
 
 
-@operation("PATCH", "/emails/<email_id>", scope="manage", body=Reschedule, answers=Changed)
+@operation("PATCH", "/emails/<id:email_id>", scope="manage", body=Reschedule, answers=Changed)
 def reschedule(email_id: str, body: Reschedule) -> Changed:
     """Send a scheduled email at another time."""
     moved = dispatcher.reschedule(email_id, body.scheduled_at, actor=_actor())
@@ -141,7 +141,7 @@ def reschedule(email_id: str, body: Reschedule) -> Changed:
 
 @operation(
     "POST",
-    "/emails/<email_id>/cancel",
+    "/emails/<id:email_id>/cancel",
     scope="manage",
     answers=Changed,
     errors={422: "It was sent, or is about to be."},
@@ -155,7 +155,7 @@ def cancel(email_id: str) -> Changed:
 
 @operation(
     "POST",
-    "/emails/<email_id>/retry",
+    "/emails/<id:email_id>/retry",
     scope="manage",
     answers=Retried,
     errors={422: "Nothing of it failed or was deferred."},

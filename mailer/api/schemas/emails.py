@@ -58,7 +58,7 @@ class File(Body):
 
     filename: str
     """As the recipient sees it, without a path."""
-    content: str | list[Annotated[int, Field(ge=0, le=255)]]
+    content: str | Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(fail_fast=True)]
     """Base64, or the bytes as numbers."""
     content_type: str | None = None
     """A MIME type; else the one of the file name's ending."""
@@ -314,6 +314,7 @@ _EVENTS = {
     "scheduled": "scheduled",
     "sent": "sent",
 }
+LAST_EVENTS = frozenset(_EVENTS.values())
 
 
 class Email(Answer):
