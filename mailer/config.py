@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from . import addresses, dsn
+from .destination import Allowed
 from .errors import SettingError
 
 PREFIX = "FLASK_"
@@ -121,6 +122,15 @@ def namespace(value: Any) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", text(value)):
         raise ValueError("1 to 40 letters, digits, _ or -")
     return str(value)
+
+
+def allowed_hosts(value: Any) -> tuple[str, ...]:
+    entries = value.replace(",", " ").split() if isinstance(value, str) else value
+    try:
+        Allowed([text(entry) for entry in entries])
+    except (TypeError, ValueError):
+        raise ValueError("names, addresses and networks such as 10.1.0.0/16") from None
+    return tuple(entries)
 
 
 def rate(value: Any) -> str:
@@ -228,6 +238,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_SUPPRESS_BOUNCES", boolean, True, "mail no more to an address that a server says nobody has (5.1.1)"),
     Setting("MAILER_KEEP_BODIES_DAYS", whole(0, 3650), 7, "content of what is final is erased after so long without a change"),
     Setting("MAILER_KEEP_DAYS", whole(1, 3650), 90, "and the whole email, with its history, after so long"),
+    Setting("MAILER_WEBHOOK_ALLOW", allowed_hosts, None,
+            "hosts where webhooks may be that are not public or have no https: names, addresses, networks"),
     # Accounts
     Setting("MAILER_LIMIT_PER_ADDRESS", rate, "5/hour", "account emails that may be asked for one address"),
     Setting("MAILER_LIMIT_PER_CLIENT", rate, "30/hour", "account emails that one client may ask for"),

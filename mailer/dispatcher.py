@@ -14,7 +14,7 @@ from .content import Attachment
 from .db import unavailable_as_ours
 from .drafting import REQUEST_FIELDS, Mailbox, Request, draft
 from .errors import InvalidEmail, NotFound, Problem
-from .ledger import Draft, Filters, Recorded
+from .ledger import Draft, Filters, Recorded, events
 from .ledger.operations import Changed
 from .models import Email
 from .state import State, current
@@ -217,7 +217,10 @@ def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> li
         opened = session() if isinstance(session, scoped_session) else session
         with unavailable_as_ours():
             recorded = state.ledger.record(opened.connection(), drafts)
+            noted = events.was_noted(opened.connection())
         commits.run_after(opened, lambda: _after_commit(state, recorded))
+        if noted:
+            commits.run_after(opened, state.ring_for_events)
     return [one.email for one in recorded]
 
 

@@ -23,6 +23,10 @@ from .burst import Bursts
 from .impatient import PATIENCE_SECONDS, QUIET_SECONDS
 
 TASK = "mailer.send_email"
+TELL_TASK = "mailer.tell_webhooks"
+WEBHOOKS = "webhooks"
+"""The bell and the queue of events, apart from the lanes: who is slow to hear of mail does not hold
+it up."""
 RINGS_FOR_MS = 10_000
 """A bell that nobody answers is forgotten after so long."""
 LATER_STEP_SECONDS = 0.25
@@ -38,13 +42,21 @@ class Doorbell:
     """The bells of one app's lanes."""
 
     def __init__(
-        self, celery_app: Celery, redis_url: str | None, *, namespace: str, task_seconds: float
+        self,
+        celery_app: Celery,
+        redis_url: str | None,
+        *,
+        namespace: str,
+        task_seconds: float,
+        task: str = TASK,
     ) -> None:
-        """``redis_url`` None: every ring publishes (a broker that is not Redis)."""
+        """``redis_url`` None: every ring publishes (a broker that is not Redis). ``task``: what is
+        published."""
         self._celery = celery_app
         self._redis_url = redis_url
         self._namespace = namespace
         self._task_seconds = task_seconds
+        self._task = task
         self._quiet_until = 0.0
         self._eager = threading.local()
         self._later: dict[str, int] = {}
@@ -140,7 +152,7 @@ class Doorbell:
         # Of seconds only: what waits for longer than its visibility timeout Redis delivers twice.
         options: dict[str, Any] = {} if countdown is None else {"countdown": countdown}
         with self._pool().acquire(block=True, timeout=PATIENCE_SECONDS) as producer:
-            self._celery.tasks[TASK].apply_async(
+            self._celery.tasks[self._task].apply_async(
                 (email_id,),
                 producer=producer,
                 queue=queue_name(self._namespace, lane),
@@ -174,7 +186,7 @@ class Doorbell:
             return False
         draining.add(lane)
         try:
-            self._celery.tasks[TASK].apply_async((email_id,))
+            self._celery.tasks[self._task].apply_async((email_id,))
         finally:
             draining.discard(lane)
         return True

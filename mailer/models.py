@@ -83,6 +83,7 @@ would load both dialects, of which one is 2 MB of each worker; the migrations ha
 IS_QUEUED = sa.text("status = 'queued'")
 IS_SENDING = sa.text("status = 'sending'")
 IS_TROUBLE = sa.text("status NOT IN ('queued', 'sending', 'sent')")
+IS_PENDING = sa.text("status = 'pending'")
 _IS_EXPIRING = sa.text("status = 'queued' AND expires_at IS NOT NULL")
 HAS_CONTENT = sa.text(
     "erased_at IS NULL AND (context IS NOT NULL OR text IS NOT NULL OR html IS NOT NULL"
@@ -378,12 +379,13 @@ class Webhook(Base):
     created_at: Mapped[datetime] = mapped_column(Instant)
     failing_since: Mapped[datetime | None] = mapped_column(Instant)
     """When its first failure since its last success was."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """How many there were since then."""
+    rests_until: Mapped[datetime | None] = mapped_column(Instant)
+    """It asked for a pause, or fails again and again: it is told nothing before."""
     disabled_at: Mapped[datetime | None] = mapped_column(Instant)
     """None: it is told."""
     disabled_reason: Mapped[str | None] = mapped_column(sa.Text)
-
-
-_IS_PENDING = sa.text("status = 'pending'")
 
 
 class Event(Base):
@@ -392,10 +394,9 @@ class Event(Base):
     __tablename__ = "mailer_events"
 
     id: Mapped[str] = mapped_column(sa.String(40), primary_key=True)
-    """``msg_`` and 32 hexadecimal digits: the ``webhook-id``, equal at each attempt."""
-    webhook_id: Mapped[str] = mapped_column(
-        sa.ForeignKey(Webhook.id, ondelete="CASCADE"), index=True
-    )
+    """``msg_`` and 32 hexadecimal digits, of which 12 are the time in milliseconds: the
+    ``webhook-id``, equal at each attempt."""
+    webhook_id: Mapped[str] = mapped_column(sa.ForeignKey(Webhook.id, ondelete="CASCADE"))
     type: Mapped[str] = mapped_column(sa.String(40))
     """Such as ``email.sent``."""
     at: Mapped[datetime] = mapped_column(Instant)
@@ -411,14 +412,17 @@ class Event(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     due_at: Mapped[datetime] = mapped_column(Instant)
     """When it is tried next. A claim moves it to the end of its lease."""
+    tried_until: Mapped[datetime] = mapped_column(Instant)
+    """A failure after this is the last one."""
     claim: Mapped[str | None] = mapped_column(sa.String(36))
 
     __table_args__ = (
         sa.Index(
             "ix_mailer_events_due",
-            "due_at", "id",
-            info={WHERE: _IS_PENDING},
+            "webhook_id", "due_at", "id",
+            info={WHERE: IS_PENDING},
         ),
+        sa.Index("ix_mailer_events_webhook_id_id", "webhook_id", "id"),
     )  # fmt: skip
 
 

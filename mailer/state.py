@@ -16,7 +16,7 @@ from flask import Flask, current_app
 from .burst import EXIT_SECONDS
 from .config import message_budget, message_timeout, transports
 from .db import Database, located
-from .doorbell import Doorbell
+from .doorbell import TELL_TASK, WEBHOOKS, Doorbell
 from .errors import MailerError
 from .ledger import Ledger
 from .rates import Rates
@@ -60,6 +60,7 @@ class State:
             self.database,
             lease_seconds=self.config["MAILER_LEASE_SECONDS"],
             attempts_allowed=self.config["MAILER_MAX_ATTEMPTS"],
+            on_events=self.ring_for_events,
         )
 
     @cached_property
@@ -84,6 +85,20 @@ class State:
     @cached_property
     def rates(self) -> Rates:
         return Rates(self.redis_url)
+
+    @cached_property
+    def events_bell(self) -> Doorbell:
+        return Doorbell(
+            self.celery,
+            self.redis_url,
+            namespace=self.config["MAILER_NAMESPACE"],
+            task_seconds=self.config["MAILER_TASK_SECONDS"],
+            task=TELL_TASK,
+        )
+
+    def ring_for_events(self) -> None:
+        """Wake a worker for events that were committed."""
+        self.events_bell.ring_for_commit(WEBHOOKS, "")
 
     @property
     def redis_url(self) -> str | None:
@@ -131,14 +146,15 @@ class State:
     def forget(self) -> None:
         """In a forked child: drop what was inherited open. An SMTP connection that two processes
         share loses mail; a database connection that they share loses data."""
-        for name in ("database", "doorbell", "traffic"):
+        for name in ("database", "doorbell", "events_bell", "traffic"):
             if part := self.__dict__.get(name):
                 part.forget()
 
     def close(self) -> None:
         """Close every connection that is open, once all that was committed has rung."""
-        if "doorbell" in self.__dict__:
-            self.doorbell.finish(EXIT_SECONDS)
+        for name in ("doorbell", "events_bell"):
+            if bell := self.__dict__.get(name):
+                bell.finish(EXIT_SECONDS)
         for name in ("database", "traffic"):
             if part := self.__dict__.pop(name, None):
                 part.close()

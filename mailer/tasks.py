@@ -6,8 +6,8 @@ import logging
 
 from celery import shared_task
 
-from . import delivery, health, watch
-from .doorbell import TASK
+from . import delivery, health, telling, watch
+from .doorbell import TASK, TELL_TASK
 from .state import current
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,12 @@ def send_email(email_id: str) -> None:
     # that it rang has kept silent for others.
     for due in [lane] if lane else state.ledger.due():
         delivery.drain(state, due)
+
+
+@shared_task(name=TELL_TASK)
+def tell_webhooks(_: str) -> None:
+    """Tell webhooks the events that are due."""
+    telling.tell(current())
 
 
 @shared_task(name="mailer.sweep")

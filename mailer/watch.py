@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import shutdown
+from .doorbell import WEBHOOKS
 from .errors import LedgerUnavailable
 from .ledger import Swept
 from .state import State
@@ -39,13 +40,15 @@ def stand_in(state: State) -> bool:
 
 
 def ring_due(state: State, swept: Swept) -> None:
-    """Ring the lanes that a sweep found with due mail."""
+    """Ring for the due mail and the due events that a sweep found."""
     for lane, email_id in swept.due.items():
         if swept.crashed:
             # The worker that died may have left its bell ringing with nobody to answer it.
             state.doorbell.pass_on(lane, email_id)
         else:
             state.doorbell.ring(lane, email_id)
+    if swept.events_due:
+        state.events_bell.ring(WEBHOOKS, "")
 
 
 def look(states: list[State]) -> None:

@@ -99,7 +99,7 @@ def test_an_apps_own_celery_gets_the_lanes_and_keeps_its_queues_and_schedule() -
     Mailer(app)
     assert app.extensions["celery"] is own
     assert [queue.name for queue in own.conf.task_queues] == [
-        "mailer.critical", "celery", "mailer.default", "mailer.bulk",
+        "mailer.critical", "celery", "mailer.default", "mailer.bulk", "mailer.webhooks",
     ]  # fmt: skip
     assert set(own.conf.beat_schedule) == {"tidy", "mailer.sweep", "mailer.prune"}
 

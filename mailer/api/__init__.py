@@ -10,11 +10,10 @@ from flask import Flask, request
 
 from ..state import current
 from ..web.security import csrf
-from . import documentation, errors
+from . import documentation, errors, routes
 from .blueprint import Id, api
-from .routes import attachments, emails, suppressions, templates
 
-__all__ = ["api", "attachments", "documentation", "emails", "init_app", "suppressions", "templates"]
+__all__ = ["documentation", "init_app", "routes"]  # the first and the last mount themselves
 
 _BODIES = 8
 """A request may be so many times as large as one body: text and HTML of a batch, and what JSON

@@ -29,6 +29,7 @@ _COMMANDS = {
     "purge": "person:purge",
     "suppressions": "suppressions:suppressions",
     "keys": "keys:keys",
+    "webhooks": "webhooks:webhooks",
     "status": "status:status",
     "preview": "preview:preview",
     "test": "test:test",

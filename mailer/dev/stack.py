@@ -79,6 +79,8 @@ def child_environment(
         "FLASK_MAILER_DATABASE_URL": state.ledger_url,
         # Every client of a development stack is the same one.
         "FLASK_MAILER_LIMIT_PER_CLIENT": "10000/hour",
+        # A receiver under development runs on this machine too.
+        "FLASK_MAILER_WEBHOOK_ALLOW": "127.0.0.0/8,::1",
         "PYTHONUNBUFFERED": "1",
     }
     merged = ours | {

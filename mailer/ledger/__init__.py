@@ -3,13 +3,15 @@
 `Ledger` gathers the verbs; each group of them has its own file: `record` (accept), `claims`
 (claim), `settling` (settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel,
 resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `retention` (erase what is
-old), `person` (what is stored of one person; erase it), `queries`, `emails`, `counts` and `figures`
-(read only), with `filters` to say which deliveries.
+old), `person` (what is stored of one person; erase it), `events` (what webhooks are to be told),
+`telling` (tell it), `queries`, `emails`, `counts` and `figures` (read only), with `filters` to say
+which deliveries.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +23,7 @@ from . import (
     claims,
     counts,
     emails,
+    events,
     figures,
     operations,
     person,
@@ -31,6 +34,7 @@ from . import (
     suppressions,
     sweeping,
     switches,
+    telling,
 )
 from .claims import Batch, Claimed
 from .filters import Filters
@@ -47,10 +51,29 @@ class Ledger:
     short ones), and none touches the network while it is open; ``record`` alone joins a
     transaction that the caller opened."""
 
-    def __init__(self, database: Database, *, lease_seconds: float, attempts_allowed: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease_seconds: float,
+        attempts_allowed: int,
+        on_events: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_events`` is called after a commit that noted events for webhooks."""
         self.database = database
         self.lease_seconds = lease_seconds
         self.attempts_allowed = attempts_allowed
+        self._on_events = on_events
+
+    @contextmanager
+    def _noting(
+        self, transaction: AbstractContextManager[sa.Connection]
+    ) -> Iterator[sa.Connection]:
+        with transaction as connection:
+            yield connection
+            noted = events.was_noted(connection)
+        if noted:
+            self._on_events()
 
     def record(self, connection: sa.Connection, drafts: Sequence[Draft]) -> list[Recorded]:
         """Store emails and their deliveries; an email already stored under the same idempotency
@@ -60,7 +83,7 @@ class Ledger:
     def accept(self, drafts: Sequence[Draft]) -> list[Recorded]:
         """Record in a transaction of its own."""
         opened = self.database.brief if record.is_plain(drafts) else self.database.begin
-        with opened() as connection:
+        with self._noting(opened()) as connection:
             return record.record(connection, drafts, self.attempts_allowed)
 
     def claim(self, lane: str, limit: int) -> Batch:
@@ -75,12 +98,12 @@ class Ledger:
 
     def settle(self, token: str, settlements: Sequence[Settlement]) -> None:
         """Record the outcomes of claimed deliveries."""
-        with self.database.begin() as connection:
+        with self._noting(self.database.begin()) as connection:
             settling.settle(connection, token, settlements)
 
     def sweep(self) -> Swept:
         """Give up expired leases, expire what is too late, and name the lanes with due mail."""
-        with self.database.begin() as connection:
+        with self._noting(self.database.begin()) as connection:
             return sweeping.sweep(connection)
 
     def stand_in(self, *, after_seconds: float) -> Swept | None:
@@ -90,7 +113,7 @@ class Ledger:
             age = sweeping.seconds_since_swept(connection)
         if age is None or age <= after_seconds:
             return None
-        with self.database.begin() as connection:
+        with self._noting(self.database.begin()) as connection:
             return sweeping.stand_in(connection, after_seconds)
 
     def pause(self, lane: str, *, actor: str) -> bool:
@@ -136,20 +159,56 @@ class Ledger:
 
     def cancel(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
         """Cancel queued deliveries; those being sent or final stay as they are."""
-        with self.database.begin() as connection:
+        with self._noting(self.database.begin()) as connection:
             return operations.cancel(connection, filters.conditions(), actor)
 
     def reschedule(
         self, email_id: str, send_at: datetime, *, actor: str
     ) -> list[operations.Changed]:
         """Move deliveries that wait for their time to another one."""
-        with self.database.begin() as connection:
+        with self._noting(self.database.begin()) as connection:
             return operations.reschedule(connection, email_id, send_at, actor)
 
     def resolve(self, filters: Filters, *, sent: bool, actor: str) -> list[operations.Changed]:
         """Decide about ``unknown`` deliveries: the server has them, or they are sent again."""
-        with self.database.begin() as connection:
+        with self._noting(self.database.begin()) as connection:
             return operations.resolve(connection, filters, sent, actor, self.attempts_allowed)
+
+    def claim_events(
+        self, busy: Mapping[str, int], *, each: int, limit: int
+    ) -> Sequence[telling.Telling]:
+        """Take up to ``limit`` due events for one attempt to tell them, and of each webhook no
+        more than ``each`` less what of it is in hand (``busy``)."""
+        with self.database.read() as connection:
+            if not telling.is_due(connection):
+                return []
+        with self.database.begin() as connection:
+            return telling.claim(connection, busy, each=each, limit=limit)
+
+    def settle_events(self, told: Sequence[telling.Told]) -> telling.Settled:
+        """Record what came of telling events."""
+        with self.database.begin() as connection:
+            return telling.settle(connection, told)
+
+    def events_are_due(self) -> bool:
+        """Say whether a webhook is to be told something."""
+        with self.database.read() as connection:
+            return telling.is_due(connection)
+
+    def replay(self, webhook_id: str, event_id: str) -> bool:
+        """Tell an event again. False: it is being told now."""
+        with self.database.begin() as connection:
+            return telling.replay(connection, webhook_id, event_id)
+
+    def replay_failed(self, webhook_id: str, since: datetime) -> int:
+        """Tell all events again that failed and were noted since; return how many."""
+        found = 0
+        while True:
+            with self.database.begin() as connection:
+                some = telling.replay_failed(connection, webhook_id, since)
+            found += some
+            if some < telling.AT_ONCE:
+                return found
 
     def prune(
         self, *, keep_bodies_seconds: float, keep_seconds: float, for_seconds: float

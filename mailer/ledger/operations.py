@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from ..expressions import now
 from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Email, Status
+from . import events
 from .filters import IS_DEFERRED, IS_SCHEDULED, Filters
 from .settling import erase_contexts
 
@@ -91,7 +92,9 @@ def cancel(
         .values(status=Status.CANCELLED.value, reason=f"cancelled by {actor}", updated_at=now())
         .returning(*_CHANGED)
     )
-    return _apply(connection, statement, actor, "cancelled")
+    changed = _apply(connection, statement, actor, "cancelled")
+    _note(connection, "email.canceled", changed, {"words": "cancelled before it was sent"})
+    return changed
 
 
 def reschedule(
@@ -104,7 +107,11 @@ def reschedule(
         .values(due_at=send_at, updated_at=now())
         .returning(*_CHANGED)
     )
-    return _apply(connection, statement, actor, f"rescheduled to {send_at:%Y-%m-%d %H:%M:%S} UTC")
+    action = f"rescheduled to {send_at:%Y-%m-%d %H:%M:%S} UTC"
+    changed = _apply(connection, statement, actor, action)
+    if changed:
+        events.note(connection, [events.scheduled(email_id, send_at)])
+    return changed
 
 
 def resolve(
@@ -123,7 +130,15 @@ def resolve(
     changed = _apply(connection, statement, actor, action)
     if sent and changed:
         erase_contexts(connection, {one.email_id for one in changed})
+        _note(connection, "email.sent", changed, {})
     return changed
+
+
+def _note(
+    connection: sa.Connection, kind: str, changed: list[Changed], details: dict[str, Any]
+) -> None:
+    notes = [events.Note(kind, one.email_id, one.delivery_id, details) for one in changed]
+    events.note(connection, notes)
 
 
 def _apply(

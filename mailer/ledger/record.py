@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from ..content import Attachment
 from ..errors import IdempotencyConflict
 from ..expressions import insert, now
-from ..models import Attached, Delivery, Email, Instant, Status
+from ..models import Attached, Delivery, Email, Event, Instant, Json, Status, Webhook
 from ..prepared import Prepared
+from . import events
 
 
 @dataclass(slots=True, kw_only=True, repr=False)
@@ -87,6 +88,10 @@ def record(
         )
     if files := [_file(email["id"], file) for email, draft in new for file in draft.attachments]:
         connection.execute(sa.insert(Attached), files)
+    events.note(
+        connection,
+        [events.accepted(email["id"], draft.send_at, created_at) for email, draft in new],
+    )
     return [
         Recorded(
             email=known.get(email["id"]) or _email(email),
@@ -113,7 +118,12 @@ def _record_at_once(connection: sa.Connection, draft: Draft, attempts_allowed: i
     given["expires_in_"] = draft.expires_in
     given["recipients_"] = draft.recipients
     given["attempts_allowed_"] = attempts_allowed
-    instant, expires_at = _AT_ONCE.rows(connection, given)[0]
+    given["details_"] = (
+        events.scheduled(values["id"], draft.send_at).details if draft.send_at else {}
+    )
+    instant, expires_at, noted = _AT_ONCE.rows(connection, given)[0]
+    if noted:
+        events.noted(connection)
     created_at = datetime.fromtimestamp(instant, UTC)
     values["created_at"] = created_at
     values["expires_at"] = expires_at and datetime.fromtimestamp(expires_at, UTC)
@@ -198,8 +208,42 @@ def _at_once() -> Prepared:
         "updated_at": now(),
     }
     deliveries = sa.insert(Delivery).from_select(list(delivery), sa.select(*delivery.values()))
+    noted = _accepted_at_once(given["id"]).returning(Event.id).cte("noted")
     stored = deliveries.add_cte(email.cte("stored"))
-    return Prepared(stored.returning(Delivery.updated_at, Delivery.expires_at))
+    return Prepared(
+        stored.returning(
+            Delivery.updated_at,
+            Delivery.expires_at,
+            sa.select(noted.c.id).limit(1).scalar_subquery(),
+        )
+    )
+
+
+def _accepted_at_once(email_id: Any) -> Any:
+    """Return what `events.note` does with `events.accepted`, as a part of that statement."""
+    is_later: Any = sa.bindparam("send_at_", type_=Instant()) > now()
+    kind = sa.case((is_later, "email.scheduled"), else_="email.queued")
+    listed = sa.type_coerce(Webhook.events, sa.Text)
+    at = sa.func.to_hex(sa.cast(now() * 1000, sa.BigInteger))
+    random = sa.func.replace(sa.cast(sa.func.gen_random_uuid(), sa.Text), "-", "")
+    event = {
+        "id": sa.literal("msg_") + sa.func.lpad(at, 12, "0") + sa.func.right(random, 20),
+        "webhook_id": Webhook.id,
+        "type": kind,
+        "email_id": email_id,
+        "details": sa.case((is_later, sa.bindparam("details_", type_=Json())), else_="{}"),
+        "status": sa.literal("pending"),
+        "attempts": sa.literal(0),
+        "at": now(),
+        "due_at": now(),
+        "tried_until": now() + events.TRIED_FOR_SECONDS,
+    }
+    webhooks = (
+        sa.select(*event.values())
+        .where(Webhook.disabled_at.is_(None), sa.func.strpos(listed, '"' + kind + '"') > 0)
+        .with_for_update(read=True, key_share=True)
+    )
+    return sa.insert(Event).from_select(list(event), webhooks)
 
 
 _AT_ONCE = _at_once()

@@ -11,7 +11,7 @@ from ..expressions import now, one_of
 from ..models import IS_SENDING, Attempt, Delivery, Email, Status
 from ..outcome import UNBEGUN, Kind, Outcome
 from ..prepared import Prepared
-from . import suppressions
+from . import events, suppressions
 
 
 class Settlement(NamedTuple):
@@ -33,7 +33,7 @@ class Settlement(NamedTuple):
 _IS_OURS = (Delivery.claim == sa.bindparam("claim_"), IS_SENDING)
 # A 250 is always recorded, whoever holds the claim by now and whatever was decided meanwhile:
 # the server has the message.
-_SENT = Prepared(
+_sent = (
     sa.update(Delivery)
     .where(one_of(Delivery.id, "ids_"), Delivery.status != Status.SENT.value)
     .values(
@@ -48,7 +48,8 @@ _SENT = Prepared(
         updated_at=now(),
     )
 )
-_OTHER = Prepared(
+_SENT, _SENT_TOLD = Prepared(_sent), Prepared(_sent.returning(Delivery.id))
+_other = (
     sa.update(Delivery)
     .where(Delivery.id == sa.bindparam("delivery_id_"), *_IS_OURS)
     .values(
@@ -67,6 +68,7 @@ _OTHER = Prepared(
         updated_at=now(),
     )
 )
+_OTHER, _OTHER_TOLD = Prepared(_other), Prepared(_other.returning(Delivery.id))
 # What was not begun keeps its place in the order, and the reason of its last attempt.
 _HAND_BACK = Prepared(
     sa.update(Delivery)
@@ -137,10 +139,14 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
     capped = [one for one in settlements if one.outcome.kind is Kind.CAPPED]
     sent = [one for one in tried if one.status is Status.SENT]
     other = [one for one in tried if one.status is not Status.SENT]
-    if sent:
-        _SENT.run(connection, [{"ids_": [one.delivery_id for one in sent]}])
-    if other:
-        _OTHER.run(connection, [_transition(token, one) for one in other])
+    if tried and (webhooks := events.listening(connection)):
+        moved = _move_and_tell(connection, token, sent, other)
+        events.note(connection, [_note(one) for one in tried if one.delivery_id in moved], webhooks)
+    else:
+        if sent:
+            _SENT.run(connection, [{"ids_": [one.delivery_id for one in sent]}])
+        if other:
+            _OTHER.run(connection, [_transition(token, one) for one in other])
     if unbegun:
         ids = [one.delivery_id for one in unbegun]
         _HAND_BACK.run(connection, [{"ids_": ids, "claim_": token}])
@@ -152,6 +158,24 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
         erase_contexts(connection, {one.email_id for one in sent})
     if bounced := [one for one in other if one.suppresses]:
         suppressions.add_bounced(connection, {one.delivery_id: _said(one) for one in bounced})
+
+
+def _move_and_tell(
+    connection: sa.Connection, token: str, sent: list[Settlement], other: list[Settlement]
+) -> set[int]:
+    """Return the deliveries that came into another state, which is less than what was tried: a
+    lease may have run out meanwhile."""
+    rows = []
+    if sent:
+        rows += _SENT_TOLD.rows(connection, {"ids_": [one.delivery_id for one in sent]})
+    for one in other:
+        rows += _OTHER_TOLD.rows(connection, _transition(token, one))
+    return {delivery_id for (delivery_id,) in rows}
+
+
+def _note(one: Settlement) -> events.Note:
+    told = {} if one.status is Status.SENT else events.details(one.outcome, one.attempt)
+    return events.Note(events.TYPE_OF[one.status], one.email_id, one.delivery_id, told)
 
 
 def erase_contexts(connection: sa.Connection, email_ids: Iterable[str]) -> None:

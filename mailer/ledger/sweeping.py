@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ..expressions import now
 from ..models import LANES, Attempt, AuditEntry, Delivery, Email, Status, Sweeps
+from . import events, telling
 from .switches import is_paused
 
 CRASHES_ALLOWED = 3
@@ -24,6 +25,8 @@ class Swept(NamedTuple):
     expired: int
     due: dict[str, str]
     """Lane -> id of its oldest due email, for lanes that have one and are not paused."""
+    events_due: bool
+    """Whether webhooks are to be told something."""
 
 
 def sweep(connection: sa.Connection) -> Swept:
@@ -56,6 +59,7 @@ def _sweep(connection: sa.Connection) -> Swept:
         crashed=_give_up_leases(connection),
         expired=_expire(connection),
         due=due_lanes(connection),
+        events_due=telling.is_due(connection),
     )
 
 
@@ -101,7 +105,7 @@ _GIVE_UP = (
         ),
         updated_at=now(),
     )
-    .returning(Delivery.id, Delivery.attempts, Delivery.status, Delivery.reason)
+    .returning(Delivery.id, Delivery.email_id, Delivery.attempts, Delivery.status, Delivery.reason)
 )
 
 
@@ -120,6 +124,16 @@ def _give_up_leases(connection: sa.Connection) -> int:
                 for row in rows
             ],
         )
+        notes = [
+            events.Note(
+                events.TYPE_OF[Status(row.status)],
+                row.email_id,
+                row.id,
+                {"words": row.reason, "attempt": row.attempts},
+            )
+            for row in rows
+        ]
+        events.note(connection, notes)
     return len(rows)
 
 
@@ -130,22 +144,26 @@ _late = (
     .with_for_update(skip_locked=True)
     .cte("late")
 )
+_TOO_LATE = "expired before it was sent"
 _EXPIRE = (
     sa.update(Delivery)
     .where(Delivery.id.in_(sa.select(_late.c.id)))
-    .values(status=Status.EXPIRED.value, reason="expired before it was sent", updated_at=now())
-    .returning(Delivery.id)
+    .values(status=Status.EXPIRED.value, reason=_TOO_LATE, updated_at=now())
+    .returning(Delivery.id, Delivery.email_id)
 )
 
 
 def _expire(connection: sa.Connection) -> int:
-    ids = connection.execute(_EXPIRE).scalars().all()
-    if ids:
+    rows = connection.execute(_EXPIRE).all()
+    if rows:
         connection.execute(
             sa.insert(AuditEntry).values(at=now(), actor="sweep", action="expired"),
-            [{"delivery_id": id} for id in ids],
+            [{"delivery_id": id} for id, _ in rows],
         )
-    return len(ids)
+        why = {"words": _TOO_LATE}
+        notes = [events.Note("email.expired", email_id, id, why) for id, email_id in rows]
+        events.note(connection, notes)
+    return len(rows)
 
 
 _OLDEST_DUE = (

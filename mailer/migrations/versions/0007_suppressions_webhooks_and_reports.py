@@ -32,6 +32,8 @@ def upgrade() -> None:
         sa.Column("previous_until", sa.Double(), nullable=True),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("failing_since", sa.Double(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("rests_until", sa.Double(), nullable=True),
         sa.Column("disabled_at", sa.Double(), nullable=True),
         sa.Column("disabled_reason", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_mailer_webhooks"),
@@ -50,6 +52,7 @@ def upgrade() -> None:
         sa.Column("status", sa.String(length=10), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("due_at", sa.Double(), nullable=False),
+        sa.Column("tried_until", sa.Double(), nullable=False),
         sa.Column("claim", sa.String(length=36), nullable=True),
         sa.ForeignKeyConstraint(
             ["delivery_id"],
@@ -72,13 +75,15 @@ def upgrade() -> None:
     op.create_index(
         "ix_mailer_events_due",
         "mailer_events",
-        ["due_at", "id"],
+        ["webhook_id", "due_at", "id"],
         unique=False,
         sqlite_where=_IS_PENDING,
         postgresql_where=_IS_PENDING,
     )
     op.create_index("ix_mailer_events_email_id", "mailer_events", ["email_id"], unique=False)
-    op.create_index("ix_mailer_events_webhook_id", "mailer_events", ["webhook_id"], unique=False)
+    op.create_index(
+        "ix_mailer_events_webhook_id_id", "mailer_events", ["webhook_id", "id"], unique=False
+    )
     op.create_table(
         "mailer_reports",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -157,7 +162,7 @@ def downgrade() -> None:
     op.drop_table("mailer_event_attempts")
     op.drop_index("ix_mailer_reports_delivery_id", table_name="mailer_reports")
     op.drop_table("mailer_reports")
-    op.drop_index("ix_mailer_events_webhook_id", table_name="mailer_events")
+    op.drop_index("ix_mailer_events_webhook_id_id", table_name="mailer_events")
     op.drop_index("ix_mailer_events_email_id", table_name="mailer_events")
     op.drop_index("ix_mailer_events_due", table_name="mailer_events")
     op.drop_index("ix_mailer_events_delivery_id", table_name="mailer_events")

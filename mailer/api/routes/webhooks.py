@@ -1,0 +1,139 @@
+"""``/webhooks``: who is told what becomes of emails, what they were told, and tell it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ... import webhooks
+from ...state import current
+from ..authentication import key
+from ..errors import ApiError
+from ..operations import operation
+from ..schemas.base import ListOf, Page
+from ..schemas.webhooks import (
+    CreateWebhook,
+    DeletedWebhook,
+    Event,
+    EventAttempt,
+    Replay,
+    Replayed,
+    UpdateWebhook,
+    Webhook,
+    WebhookId,
+    WebhookSecret,
+    WholeWebhook,
+)
+
+
+@operation(
+    "POST", "/webhooks", scope="manage", body=CreateWebhook, answers=WebhookSecret, status=201
+)
+def create(body: CreateWebhook) -> WebhookSecret:
+    """Create a webhook.
+
+    Its endpoint is posted each event that it asks for, signed with the secret.
+    """
+    with _as_validation_error():
+        made = webhooks.create(current(), body.endpoint, body.events)
+    return WebhookSecret(id=made.id, signing_secret=made.secret)
+
+
+@operation("GET", "/webhooks", scope="manage", query=Page, answers=ListOf[Webhook])
+def list_webhooks(query: Page) -> ListOf[Webhook]:
+    """List webhooks, the newest first."""
+    page = webhooks.listing(current(), limit=query.limit, after=query.after, before=query.before)
+    return ListOf[Webhook](has_more=page.has_more, data=[Webhook.of(row) for row in page.rows])
+
+
+@operation("GET", "/webhooks/<webhook_id>", scope="manage", answers=WholeWebhook)
+def get(webhook_id: str) -> WholeWebhook:
+    """Return a webhook, with its secret."""
+    row = webhooks.get(current(), webhook_id)
+    return WholeWebhook.of(row, signing_secret=row.secret)
+
+
+@operation("PATCH", "/webhooks/<webhook_id>", scope="manage", body=UpdateWebhook, answers=WebhookId)
+def update(webhook_id: str, body: UpdateWebhook) -> WebhookId:
+    """Change a webhook, disable it, or enable it again.
+
+    One that is enabled again is told what waited.
+    """
+    with _as_validation_error():
+        webhooks.update(
+            current(),
+            webhook_id,
+            url=body.endpoint,
+            types=body.events,
+            status=body.status,
+            actor=f"api key {key().name}",
+        )
+    return WebhookId(id=webhook_id)
+
+
+@operation("DELETE", "/webhooks/<webhook_id>", scope="manage", answers=DeletedWebhook)
+def delete(webhook_id: str) -> DeletedWebhook:
+    """Delete a webhook, with its events."""
+    webhooks.delete(current(), webhook_id, actor=f"api key {key().name}")
+    return DeletedWebhook(id=webhook_id)
+
+
+@operation("POST", "/webhooks/<webhook_id>/rotate-secret", scope="manage", answers=WebhookSecret)
+def rotate_secret(webhook_id: str) -> WebhookSecret:
+    """Give a webhook a new secret.
+
+    For 24 hours the old one signs as well.
+    """
+    row = webhooks.rotate_secret(current(), webhook_id)
+    return WebhookSecret(id=webhook_id, signing_secret=row.secret)
+
+
+@operation(
+    "GET", "/webhooks/<webhook_id>/events", scope="manage", query=Page, answers=ListOf[Event]
+)
+def list_events(webhook_id: str, query: Page) -> ListOf[Event]:
+    """List what a webhook is or was to be told, the newest first."""
+    page = webhooks.events(
+        current(), webhook_id, limit=query.limit, after=query.after, before=query.before
+    )
+    return ListOf[Event](has_more=page.has_more, data=[Event.of(row) for row in page.rows])
+
+
+@operation(
+    "GET",
+    "/webhooks/<webhook_id>/events/<event_id>/attempts",
+    scope="manage",
+    answers=ListOf[EventAttempt],
+)
+def list_attempts(webhook_id: str, event_id: str) -> ListOf[EventAttempt]:
+    """List the attempts to tell an event, in their order."""
+    rows = webhooks.attempts(current(), webhook_id, event_id)
+    return ListOf[EventAttempt](data=[EventAttempt.of(row) for row in rows])
+
+
+@operation(
+    "POST",
+    "/webhooks/<webhook_id>/events/<event_id>/replay",
+    scope="manage",
+    answers=Replayed,
+)
+def replay_event(webhook_id: str, event_id: str) -> Replayed:
+    """Tell an event again, whatever became of it."""
+    with _as_validation_error():
+        replayed = webhooks.replay(current(), webhook_id, event_id)
+    return Replayed(events=int(replayed))
+
+
+@operation("POST", "/webhooks/<webhook_id>/replay", scope="manage", body=Replay, answers=Replayed)
+def replay(webhook_id: str, body: Replay) -> Replayed:
+    """Tell all events again that failed since an instant."""
+    with _as_validation_error():
+        return Replayed(events=webhooks.replay_failed(current(), webhook_id, body.since))
+
+
+@contextmanager
+def _as_validation_error() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ApiError(422, "validation_error", str(error)) from error

@@ -1,0 +1,141 @@
+"""Webhooks and events, as the HTTP API takes and shows them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from ...destination import URL_MAX
+from .base import Answer, Body, Instant, Shown
+
+Status = Literal["enabled", "disabled"]
+
+
+class CreateWebhook(Body):
+    """Who is to be told, and of what."""
+
+    endpoint: str = Field(min_length=1, max_length=URL_MAX)
+    """An address with https."""
+    events: list[str] = Field(min_length=1)
+    """Types such as ``email.sent``."""
+
+
+class UpdateWebhook(Body):
+    """What changes."""
+
+    webhook_id: str | None = None
+    """Resend's Python SDK says it twice; the address counts."""
+    endpoint: str | None = Field(default=None, min_length=1, max_length=URL_MAX)
+    events: list[str] | None = Field(default=None, min_length=1)
+    status: Status | None = None
+
+
+class Replay(Body):
+    """Which events are told again: those that failed and are of this instant or later."""
+
+    since: Instant
+
+
+class WebhookId(Answer):
+    object: Literal["webhook"] = "webhook"
+    id: str
+
+
+class WebhookSecret(WebhookId):
+    signing_secret: str
+    """``whsec_`` and base64."""
+
+
+class DeletedWebhook(WebhookId):
+    deleted: Literal[True] = True
+
+
+class Webhook(WebhookId):
+    """A webhook without its secret."""
+
+    created_at: Shown
+    status: Status
+    endpoint: str
+    events: list[str]
+    disabled_reason: str
+    """Empty: it is enabled."""
+    failing_since: Shown
+    """Empty: what it was told last it took."""
+
+    @classmethod
+    def of(cls, row: Any, **more: Any) -> Self:
+        """Return a `Webhook` of the ledger."""
+        return cls(
+            id=row.id,
+            created_at=row.created_at,
+            status="disabled" if row.disabled_at else "enabled",
+            endpoint=row.url,
+            events=row.events,
+            disabled_reason=row.disabled_reason or "",
+            failing_since=row.failing_since,
+            **more,
+        )
+
+
+class WholeWebhook(Webhook):
+    """A webhook with its secret."""
+
+    signing_secret: str
+
+
+class Event(Answer):
+    """What a webhook is or was to be told."""
+
+    object: Literal["webhook_event"] = "webhook_event"
+    id: str
+    """The ``webhook-id`` of each attempt."""
+    type: str
+    email_id: str
+    created_at: Shown
+    status: Literal["pending", "delivered", "failed"]
+    attempts: int
+    next_attempt_at: Shown
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """Return an `Event` of the ledger."""
+        return cls(
+            id=row.id,
+            type=row.type,
+            email_id=row.email_id,
+            created_at=row.at,
+            status=row.status,
+            attempts=row.attempts,
+            next_attempt_at=row.due_at if row.status == "pending" else None,
+        )
+
+
+class EventAttempt(Answer):
+    """One try to tell an event, and what was answered."""
+
+    number: int
+    ended_at: Shown
+    code: int
+    """Of HTTP; 0: there was no answer."""
+    words: str
+    milliseconds: int
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """Return an `EventAttempt` of the ledger."""
+        return cls(
+            number=row.number,
+            ended_at=row.ended_at,
+            code=row.code or 0,
+            words=row.words,
+            milliseconds=row.milliseconds,
+        )
+
+
+class Replayed(Answer):
+    """Events that are told again."""
+
+    object: Literal["replay"] = "replay"
+    events: int
+    """How many."""

@@ -1,0 +1,135 @@
+"""``mailer webhooks``: who is told what becomes of emails."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+from flask.cli import with_appcontext
+
+from .. import webhooks as hooks
+from ..ledger.events import TYPES
+from ..state import current
+from . import output, parameters
+from .steering import actor
+
+_PAGE = 100
+
+
+@click.group(short_help="Make, list and steer webhooks: who is told what becomes of emails.")
+def webhooks() -> None:
+    """Make, list and steer webhooks: addresses that are told what becomes of emails."""
+
+
+@webhooks.command(short_help="Make a webhook, and print its secret.")
+@click.argument("url")
+@click.option(
+    "--event",
+    "types",
+    type=click.Choice(TYPES),
+    multiple=True,
+    help="What it is told; may be given several times. Default: everything.",
+)
+@output.json_option
+@with_appcontext
+def create(*, url: str, types: tuple[str, ...], as_json: bool) -> None:
+    """Make a webhook, and print the secret with which its receiver checks what it is told.
+
+    \b
+      mailer webhooks create https://shop.example/mail-events
+      mailer webhooks create https://shop.example/failures --event email.failed
+    """
+    try:
+        made = hooks.create(current(), url, types or TYPES)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if as_json:
+        output.print_json({"id": made.id, "signing_secret": made.secret})
+        return
+    click.echo(made.secret)
+    click.echo(f"Webhook {made.id}.", err=True)
+
+
+@webhooks.command("list", short_help="List the webhooks.")
+@output.json_option
+@with_appcontext
+def list_webhooks(as_json: bool) -> None:
+    """List the webhooks, the newest first, and why some are disabled."""
+    rows = []
+    page = hooks.listing(current(), limit=_PAGE)
+    rows += page.rows
+    while page.has_more:
+        page = hooks.listing(current(), limit=_PAGE, after=rows[-1].id)
+        rows += page.rows
+    if as_json:
+        output.print_json(
+            [
+                {
+                    name: value
+                    for name, value in row._mapping.items()
+                    if name not in {"secret", "previous_secret"}
+                }
+                for row in rows
+            ]
+        )
+        return
+    output.print_table(
+        ("id", "status", "url", "events", "why"),
+        [
+            (
+                row.id,
+                "disabled" if row.disabled_at else "failing" if row.failing_since else "enabled",
+                row.url,
+                "all" if len(row.events) == len(TYPES) else " ".join(row.events),
+                row.disabled_reason,
+            )
+            for row in rows
+        ],
+        whole=1,
+    )
+
+
+@webhooks.command(short_help="Delete a webhook.")
+@click.argument("webhook_id", metavar="ID")
+@with_appcontext
+def delete(webhook_id: str) -> None:
+    """Delete a webhook, with what it was and is to be told."""
+    hooks.delete(current(), webhook_id, actor=actor())
+    click.echo(f"deleted {webhook_id}")
+
+
+@webhooks.command(short_help="Tell a webhook again.")
+@click.argument("webhook_id", metavar="ID")
+@with_appcontext
+def enable(webhook_id: str) -> None:
+    """Tell a webhook again, what waited first."""
+    hooks.update(current(), webhook_id, status="enabled", actor=actor())
+    click.echo(f"enabled {webhook_id}")
+
+
+@webhooks.command(short_help="Tell a webhook nothing any more.")
+@click.argument("webhook_id", metavar="ID")
+@with_appcontext
+def disable(webhook_id: str) -> None:
+    """Tell a webhook nothing, and note nothing for it, until it is enabled."""
+    hooks.update(current(), webhook_id, status="disabled", actor=actor())
+    click.echo(f"disabled {webhook_id}")
+
+
+@webhooks.command(short_help="Tell again what failed.")
+@click.argument("webhook_id", metavar="ID")
+@click.option(
+    "--since",
+    type=parameters.past,
+    metavar="WHEN",
+    required=True,
+    help="Such as '2h ago': what happened then or later.",
+)
+@with_appcontext
+def replay(webhook_id: str, since: datetime) -> None:
+    """Tell a webhook all events again that failed."""
+    try:
+        number = hooks.replay_failed(current(), webhook_id, since)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"{number} {'event' if number == 1 else 'events'} to be told again")

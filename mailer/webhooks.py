@@ -1,0 +1,231 @@
+"""Webhooks: addresses that are told what becomes of emails."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
+
+import sqlalchemy as sa
+
+from .destination import Allowed, Forbidden, checked, parse
+from .doorbell import WEBHOOKS
+from .errors import NotFound
+from .expressions import now
+from .ledger import telling
+from .ledger.events import TYPES
+from .ledger.record import uuid7
+from .models import Event, EventAttempt, Webhook
+from .notice import new_secret
+from .state import State
+
+BOTH_SECRETS_FOR = timedelta(hours=24)
+"""How long the old secret signs as well after a rotation."""
+
+
+class Page(NamedTuple):
+    """Some rows, the newest first."""
+
+    rows: list[sa.Row[Any]]
+    has_more: bool
+
+
+def create(state: State, url: str, types: Collection[str]) -> sa.Row[Any]:
+    """Make a webhook and return it, with its secret. Raises ValueError."""
+    webhook_id = uuid7()
+    values = {
+        "id": webhook_id,
+        "url": _checked_url(state, url),
+        "events": _checked_types(types),
+        "secret": new_secret(),
+        "failures": 0,
+    }
+    with state.database.begin() as connection:
+        connection.execute(sa.insert(Webhook).values(**values, created_at=now()))
+        return _get(connection, webhook_id)
+
+
+def listing(
+    state: State, *, limit: int, after: str | None = None, before: str | None = None
+) -> Page:
+    """Return webhooks: those older than ``after``, or newer than ``before``."""
+    with state.database.read() as connection:
+        return _page(
+            connection,
+            sa.select(Webhook.__table__),
+            Webhook.id,
+            limit=limit,
+            after=after,
+            before=before,
+        )
+
+
+def get(state: State, webhook_id: str) -> sa.Row[Any]:
+    """Return one. Raises NotFound."""
+    with state.database.read() as connection:
+        return _get(connection, webhook_id)
+
+
+def update(
+    state: State,
+    webhook_id: str,
+    *,
+    url: str | None = None,
+    types: Collection[str] | None = None,
+    status: Literal["enabled", "disabled"] | None = None,
+    actor: str,
+) -> None:
+    """Change what is given. One that is enabled again is told what waited. Raises ValueError and
+    NotFound."""
+    values: dict[str, Any] = {}
+    if url is not None:
+        values |= {"url": _checked_url(state, url), **_AFRESH}
+    if types is not None:
+        values["events"] = _checked_types(types)
+    if status == "enabled":
+        values |= {"disabled_at": None, "disabled_reason": None, **_AFRESH}
+    with state.database.begin() as connection:
+        _get(connection, webhook_id)
+        if values:
+            connection.execute(sa.update(Webhook).where(Webhook.id == webhook_id).values(values))
+        if status == "disabled":
+            telling.disable(connection, webhook_id, f"disabled by {actor}")
+    if status == "enabled":
+        state.events_bell.ring(WEBHOOKS, "")
+
+
+_AFRESH: dict[str, Any] = {"failures": 0, "failing_since": None, "rests_until": None}
+
+
+def rotate_secret(state: State, webhook_id: str) -> sa.Row[Any]:
+    """Give it a new secret; the one before signs as well for a day. Raises NotFound."""
+    statement = (
+        sa.update(Webhook)
+        .where(Webhook.id == webhook_id)
+        .values(
+            previous_secret=Webhook.secret,
+            previous_until=now() + BOTH_SECRETS_FOR.total_seconds(),
+            secret=new_secret(),
+        )
+    )
+    with state.database.begin() as connection:
+        connection.execute(statement)
+        return _get(connection, webhook_id)
+
+
+def delete(state: State, webhook_id: str, *, actor: str) -> None:
+    """Delete it, with its events. Raises NotFound."""
+    with state.database.begin() as connection:
+        _get(connection, webhook_id)
+        # First, and committed: from here on nothing is noted for it, and its row may be locked.
+        telling.disable(connection, webhook_id, f"deleted by {actor}")
+    some = sa.select(Event.id).where(Event.webhook_id == webhook_id).limit(telling.AT_ONCE)
+    while True:
+        with state.database.begin() as connection:
+            if not connection.execute(sa.delete(Event).where(Event.id.in_(some))).rowcount:
+                connection.execute(sa.delete(Webhook).where(Webhook.id == webhook_id))
+                return
+
+
+def events(
+    state: State,
+    webhook_id: str,
+    *,
+    limit: int,
+    after: str | None = None,
+    before: str | None = None,
+) -> Page:
+    """Return what a webhook is or was to be told. Raises NotFound."""
+    statement = sa.select(Event.__table__).where(Event.webhook_id == webhook_id)
+    with state.database.read() as connection:
+        _get(connection, webhook_id)
+        return _page(connection, statement, Event.id, limit=limit, after=after, before=before)
+
+
+def attempts(state: State, webhook_id: str, event_id: str) -> list[sa.Row[Any]]:
+    """Return the attempts to tell an event, in order. Raises NotFound."""
+    statement = (
+        sa.select(EventAttempt.__table__)
+        .where(EventAttempt.event_id == event_id)
+        .order_by(EventAttempt.id)
+    )
+    with state.database.read() as connection:
+        _check_event(connection, webhook_id, event_id)
+        return list(connection.execute(statement))
+
+
+def replay(state: State, webhook_id: str, event_id: str) -> bool:
+    """Tell an event again, whatever became of it. False: it is being told now. Raises NotFound, and
+    ValueError when the webhook is disabled."""
+    with state.database.read() as connection:
+        _check_enabled(_get(connection, webhook_id))
+        _check_event(connection, webhook_id, event_id)
+    replayed = state.ledger.replay(webhook_id, event_id)
+    state.events_bell.ring(WEBHOOKS, "")
+    return replayed
+
+
+def replay_failed(state: State, webhook_id: str, since: Any) -> int:
+    """Tell all events again that failed and happened since then; return how many. Raises NotFound,
+    and ValueError when the webhook is disabled."""
+    _check_enabled(get(state, webhook_id))
+    replayed = state.ledger.replay_failed(webhook_id, since)
+    state.events_bell.ring(WEBHOOKS, "")
+    return replayed
+
+
+def _get(connection: sa.Connection, webhook_id: str) -> sa.Row[Any]:
+    statement = sa.select(Webhook.__table__).where(Webhook.id == webhook_id)
+    if (row := connection.execute(statement).one_or_none()) is None:
+        raise NotFound(f"there is no webhook {webhook_id!r}")
+    return row
+
+
+def _check_event(connection: sa.Connection, webhook_id: str, event_id: str) -> None:
+    statement = sa.select(Event.id).where(Event.id == event_id, Event.webhook_id == webhook_id)
+    if connection.execute(statement).first() is None:
+        raise NotFound(f"there is no event {event_id!r} of webhook {webhook_id}")
+
+
+def _check_enabled(webhook: sa.Row[Any]) -> None:
+    if webhook.disabled_at is not None:
+        raise ValueError(f"webhook {webhook.id} is disabled: enable it first")
+
+
+def _page(
+    connection: sa.Connection,
+    statement: sa.Select[Any],
+    column: Any,
+    *,
+    limit: int,
+    after: str | None,
+    before: str | None,
+) -> Page:
+    if before is not None:
+        statement = statement.where(column > before).order_by(column)
+    else:
+        statement = statement.order_by(column.desc())
+        if after is not None:
+            statement = statement.where(column < after)
+    found = list(connection.execute(statement.limit(limit + 1)))
+    rows = sorted(found[:limit], key=lambda row: row.id, reverse=True)
+    return Page(rows, len(found) > limit)
+
+
+def _checked_url(state: State, url: str) -> str:
+    try:
+        destination = parse(url)
+        checked(destination, Allowed(state.config["MAILER_WEBHOOK_ALLOW"] or ()))
+    except Forbidden as error:
+        raise ValueError(f"endpoint: {error}") from error
+    except OSError as error:
+        raise ValueError(f"endpoint: expected a host whose name is known: {error}") from error
+    return url
+
+
+def _checked_types(types: Collection[str]) -> list[str]:
+    if not types:
+        raise ValueError("events: expected at least one")
+    if unknown := [one for one in types if one not in TYPES]:
+        raise ValueError(f"events: expected some of {', '.join(TYPES)}, got {unknown[0]!r}")
+    return [one for one in TYPES if one in types]
