@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, cast
 from .destination import Destination
 
 CONNECT_SECONDS = 5.0
-TOTAL_SECONDS = 15.0
 ANSWER_MAX = 2_000
 """So much of an answer is read, in bytes."""
 
@@ -44,7 +43,7 @@ def post(
     headers: Mapping[str, str],
     body: bytes,
     *,
-    seconds: float = TOTAL_SECONDS,
+    seconds: float,
     connect_seconds: float = CONNECT_SECONDS,
 ) -> Answer:
     """Post ``body`` to the first of ``addresses`` that takes it. Raises NoAnswer."""

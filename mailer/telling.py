@@ -29,6 +29,8 @@ LOOK_SECONDS = 0.25
 """How often is looked for new events while receivers take their time."""
 GATHER_SECONDS = 0.02
 """For so long answers are gathered: a transaction for each would be in the way of the mail."""
+TIMEOUT_SECONDS = 15.0
+"""Within so long an event must be answered."""
 BASE_SECONDS = 10.0
 """The wait after an event's first failure; doubles."""
 CAP_SECONDS = 8 * 3600.0
@@ -86,7 +88,13 @@ def attempt(telling: Telling, allowed: Allowed) -> Told:
         body = notice.body(telling)
         destination = parse(telling.url)
         addresses = checked(destination, allowed)
-        answer = post(destination, addresses, notice.headers(telling, body), body)
+        answer = post(
+            destination,
+            addresses,
+            notice.headers(telling, body),
+            body,
+            seconds=TIMEOUT_SECONDS,
+        )
         words = _words(answer)
     except Forbidden as error:
         words = f"not told: {error}"

@@ -137,11 +137,11 @@ class Receiver:
 
 
 def _read(file: Any) -> Heard | None:
-    line = file.readline().decode().strip()
+    line = file.readline().decode("latin-1").strip()
     if not line:
         return None
     headers = {}
-    while field := file.readline().decode().strip():
+    while field := file.readline().decode("latin-1").strip():
         name, _, value = field.partition(": ")
         headers[name.lower()] = value
     return Heard(line, headers, file.read(int(headers.get("content-length", 0))))

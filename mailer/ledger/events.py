@@ -92,14 +92,14 @@ def note(
     wanted = [(webhook_id, frozenset(json.loads(types))) for webhook_id, types in webhooks]
     values = [
         {
-            "id": new_id(),
+            "id": new_id(position),
             "webhook_id": webhook_id,
             "type": one.type,
             "email_id": one.email_id,
             "delivery_id": one.delivery_id,
             "details": dict(one.details),
         }
-        for one in notes
+        for position, one in enumerate(notes)
         for webhook_id, types in wanted
         if one.type in types
     ]
@@ -145,9 +145,10 @@ def written(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def new_id() -> str:
-    """Return a random id whose text sorts by time of creation."""
-    return f"{first_id(time.time())}{os.urandom(10).hex()}"
+def new_id(position: int) -> str:
+    """Return a random id whose text sorts by time of creation, and then by its position among
+    others of the same moment."""
+    return f"{first_id(time.time())}{min(position, 0xFFFF):04x}{os.urandom(8).hex()}"
 
 
 def first_id(instant: float) -> str:

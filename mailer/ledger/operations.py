@@ -107,8 +107,7 @@ def reschedule(
         .values(due_at=send_at, updated_at=now())
         .returning(*_CHANGED)
     )
-    action = f"rescheduled to {send_at:%Y-%m-%d %H:%M:%S} UTC"
-    changed = _apply(connection, statement, actor, action)
+    changed = _apply(connection, statement, actor, "rescheduled")
     if changed:
         events.note(connection, [events.scheduled(email_id, send_at)])
     return changed

@@ -360,5 +360,6 @@ def replay_failed(connection: sa.Connection, webhook_id: str, since: datetime) -
         sa.update(Event)
         .where(Event.id.in_(sa.select(some.c.id)), Event.status == "failed")
         .values(_OPENED)
+        .returning(Event.id)
     )
-    return connection.execute(statement).rowcount
+    return len(connection.execute(statement).all())
