@@ -135,9 +135,11 @@ def test_of_an_answer_only_the_beginning_is_read() -> None:
      "HTTP/1.1 200 OK\r\nX: " + "x" * 100_000],
 )  # fmt: skip
 def test_what_is_no_http_is_no_answer(said: str) -> None:
-    with receiver(lambda conversation: conversation.say(said)) as hears:
-        with pytest.raises(NoAnswer, match="no answer: "):
-            ask(hears.port)
+    with (
+        receiver(lambda conversation: conversation.say(said)) as hears,
+        pytest.raises(NoAnswer, match="no answer: "),
+    ):
+        ask(hears.port)
 
 
 def test_a_redirect_is_an_answer_like_another() -> None:
