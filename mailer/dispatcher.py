@@ -120,9 +120,16 @@ def dispatch_many(
     return _accept(state, drafts, session) if drafts else []
 
 
-def check(**arguments: Any) -> None:
-    """Raise InvalidEmail, with every problem at once, if ``dispatch`` would."""
-    draft(current(), Request(**arguments))
+def drafted(request: Request) -> Draft:
+    """Check an email and return it for `accept`. Raises InvalidEmail, with every problem at
+    once."""
+    return draft(current(), request)
+
+
+def accept(drafts: list[Draft]) -> list[Email]:
+    """Accept what was drafted, in one transaction, and wake a worker. Raises LedgerUnavailable or
+    IdempotencyConflict."""
+    return _accept(current(), drafts, None) if drafts else []
 
 
 def check_known(email_id: str) -> None:

@@ -58,6 +58,8 @@ class Request:
     idempotency_key: str | None = None
     on_unknown: str | None = None
     category: str | None = None
+    is_test: bool = False
+    """Accepted with a test key. No argument of ``dispatch``."""
     twice: tuple[str, ...] = ()
     """Arguments that were given beside a Message that has them."""
 
@@ -70,7 +72,7 @@ class Request:
             setattr(self, name, value)
 
 
-REQUEST_FIELDS = frozenset(one.name for one in fields(Request)) - {"twice"}
+REQUEST_FIELDS = frozenset(one.name for one in fields(Request)) - {"is_test", "twice"}
 
 
 def draft(state: State, request: Request) -> Draft:
@@ -121,6 +123,8 @@ class _Drafting:
             "expires_at": request.expires_at,
             "idempotency_key": self._key(),
         }
+        if request.is_test:  # not said of others: their fingerprints are of before there was any
+            email["is_test"] = True
         email["addresses"].pop("bcc")  # a bcc is a delivery, and stands nowhere else
         if category is not None:  # else it would change the fingerprints of all that is stored
             email["category"] = category

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -47,26 +47,27 @@ class Grant:
     def may_use(self, template: str | None) -> bool:
         return not self.templates or (template is not None and _matches(template, self.templates))
 
-    def lacks(self, other: Grant) -> str | None:  # noqa: PLR0911 - one for each thing
+    def lacks(self, other: Grant) -> str | None:
         """Return what ``other`` may and this may not, in words; None when there is nothing."""
+        return next(self._lacking(other), None)
+
+    def _lacking(self, other: Grant) -> Iterator[str]:
         if missing := other.scopes - self.scopes:
-            return f"scopes: it has no {', '.join(sorted(missing))} itself"
+            yield f"scopes: it has no {', '.join(sorted(missing))} itself"
         for name in ("senders", "recipients", "templates"):
             own, wanted = getattr(self, name), getattr(other, name)
-            if own and not (wanted and all(_covered(one, own) for one in wanted)):
-                return f"{name}: expected some of {', '.join(own)}"
+            if own and not (wanted and all(_is_covered(one, own) for one in wanted)):
+                yield f"{name}: expected some of {', '.join(own)}"
         if self.lane is not None and other.lane != self.lane:
-            return f"lane: expected {self.lane}"
+            yield f"lane: expected {self.lane}"
         if self.rate is not None and "send" in other.scopes:
             # Each key is counted for itself: ten of them would be ten times the rate.
-            return f"scopes: expected none to send, because its own rate is {self.rate}"
+            yield f"scopes: expected none to send, because its own rate is {self.rate}"
         if self.is_test and not other.is_test:
-            return "test: expected true"
-        if self.expires_at is not None and (
-            other.expires_at is None or other.expires_at > self.expires_at
-        ):
-            return f"expires_at: expected {self.expires_at:%Y-%m-%dT%H:%M:%SZ} at the latest"
-        return None
+            yield "test: expected true"
+        ends = self.expires_at
+        if ends is not None and (other.expires_at is None or other.expires_at > ends):
+            yield f"expires_at: expected {ends:%Y-%m-%dT%H:%M:%SZ} at the latest"
 
 
 def checked(
@@ -154,7 +155,7 @@ def _matches(text: str, patterns: Sequence[str]) -> bool:
     return not patterns or any(fnmatchcase(text, pattern) for pattern in patterns)
 
 
-def _covered(pattern: str, patterns: Sequence[str]) -> bool:
+def _is_covered(pattern: str, patterns: Sequence[str]) -> bool:
     """Whether one of ``patterns`` matches all that ``pattern`` does: a ``*`` only by its own."""
     text = pattern.replace("*", "\0")
     return any(fnmatchcase(text, one.replace("?", "[!\0]")) for one in patterns)

@@ -85,6 +85,7 @@ IS_SENDING = sa.text("status = 'sending'")
 IS_TROUBLE = sa.text("status NOT IN ('queued', 'sending', 'sent')")
 IS_PENDING = sa.text("status = 'pending'")
 _IS_EXPIRING = sa.text("status = 'queued' AND expires_at IS NOT NULL")
+IS_TEST = sa.text("is_test")
 HAS_CONTENT = sa.text(
     "erased_at IS NULL AND (context IS NOT NULL OR text IS NOT NULL OR html IS NOT NULL"
     " OR has_attachments)"
@@ -150,6 +151,11 @@ class Email(Base):
             "ix_mailer_emails_content",
             "id",
             info={WHERE: HAS_CONTENT},
+        ),
+        sa.Index(
+            "ix_mailer_emails_test",
+            "id",
+            info={WHERE: IS_TEST},
         ),
     )
 

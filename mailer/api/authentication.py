@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import g, request
 
 from .. import keys
+from ..errors import NotFound
 from ..keys import Key
 from ..state import current
 from .errors import ApiError
@@ -16,8 +17,9 @@ def key() -> Key:
     return found
 
 
-def authenticate(scope: str) -> Key:
-    """Return the key that this request has. Raises ApiError, also when it lacks ``scope``."""
+def authenticate(scope: str, *, test_keys: bool) -> Key:
+    """Return the key that this request has. Raises ApiError, also when it lacks ``scope``, or is a
+    test key where they are not let in."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise ApiError(
@@ -29,4 +31,15 @@ def authenticate(scope: str) -> Key:
     if scope not in found.scopes:
         message = f"This API key is for {', '.join(sorted(found.scopes))} only, not for {scope}."
         raise ApiError(401, "restricted_api_key", message)
+    if found.is_test and not test_keys:
+        message = (
+            "A test key sends test emails, and reads and changes those; for this it is no use."
+        )
+        raise ApiError(403, "restricted_api_key", message)
     return found
+
+
+def check_sees(found: Key, email_id: str | None) -> None:
+    """Raise NotFound if this is an email that the key does not see: a test key sees test mail."""
+    if found.is_test and email_id is not None and not current().ledger.is_test(email_id):
+        raise NotFound(f"there is no email {email_id!r}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from flask import Response, g, request
 from pydantic import BaseModel
 
-from .authentication import authenticate
+from .authentication import authenticate, check_sees
 from .blueprint import api
 from .errors import ApiError
 
@@ -65,9 +65,11 @@ def operation(
     headers: Mapping[str, Mapping[str, Any]] | None = None,
     status: int = 200,
     errors: Mapping[int, str] | None = None,
+    test_keys: bool = False,
 ) -> Callable[[Callable[..., BaseModel | Response]], Callable[..., Response]]:
     """Mount a view that takes the path's parameters, and ``body`` and ``query`` checked, by name;
-    what it returns is the answer."""
+    what it returns is the answer. ``test_keys``: what it is about is test mail or nobody's, or it
+    knows the difference; other operations are closed to test keys."""
 
     def mount(view: Callable[..., BaseModel | Response]) -> Callable[..., Response]:
         group = view.__module__.rpartition(".")[2]
@@ -98,7 +100,8 @@ def operation(
             _refuse_nul()
             given: dict[str, Any] = dict(parameters)
             if scope is not None:
-                g.mailer_key = authenticate(scope)
+                g.mailer_key = authenticate(scope, test_keys=test_keys)
+                check_sees(g.mailer_key, parameters.get("email_id"))
             if query is not None:
                 given["query"] = query.model_validate(request.args.to_dict())
             if body is not None:

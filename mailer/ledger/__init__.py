@@ -310,11 +310,28 @@ class Ledger:
         with self.database.read() as connection:
             return queries.history(connection, email_id)
 
-    def page(self, limit: int, after: str | None = None, before: str | None = None) -> emails.Page:
-        """Return emails, the newest first: those older than ``after``, or newer than
-        ``before``."""
+    def page(
+        self,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+        *,
+        is_test: bool | None = None,
+    ) -> emails.Page:
+        """Return emails, the newest first: those older than ``after``, or newer than ``before``;
+        with ``is_test`` only test mail, or none of it."""
         with self.database.read() as connection:
-            return emails.page(connection, limit, after, before)
+            return emails.page(connection, limit, after, before, is_test)
+
+    def count_keys(self, keys: Sequence[str]) -> int:
+        """Return how many of these idempotency keys an email has."""
+        with self.database.read() as connection:
+            return queries.count_keys(connection, keys)
+
+    def is_test(self, email_id: str) -> bool:
+        """Say whether there is such an email, and it is test mail."""
+        with self.database.read() as connection:
+            return queries.is_test(connection, email_id)
 
     def lane(self, email_id: str) -> str | None:
         """Return the lane of an email, None when there is no such email."""

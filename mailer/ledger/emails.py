@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..models import Delivery, Email
+from ..models import IS_TEST, Delivery, Email
 from .filters import STATE_OF
 
 
@@ -19,12 +19,21 @@ class Page(NamedTuple):
     has_more: bool
 
 
-def page(connection: sa.Connection, limit: int, after: str | None, before: str | None) -> Page:
+def page(
+    connection: sa.Connection,
+    limit: int,
+    after: str | None,
+    before: str | None,
+    is_test: bool | None,
+) -> Page:
     """Return up to ``limit`` emails: those older than ``after``, or newer than ``before``.
+    ``is_test``: only those that are test mail, or are none.
 
     Ids sort by time of acceptance, so that each page costs the same however many emails there are.
     """
     statement = sa.select(Email.__table__)
+    if is_test is not None:
+        statement = statement.where(IS_TEST if is_test else ~Email.is_test)
     if before is not None:
         statement = statement.where(Email.id > before).order_by(Email.id)
     else:

@@ -43,6 +43,8 @@ class Filters:
     until: datetime | None = None
     """Accepted before."""
 
+    is_test: bool | None = None
+
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         """Return them for a statement over `Delivery`, joined with nothing."""
         found: list[sa.ColumnElement[bool]] = []
@@ -64,6 +66,8 @@ class Filters:
             of_email.append(Email.created_at >= self.since)
         if self.until is not None:
             of_email.append(Email.created_at < self.until)
+        if self.is_test is not None:
+            of_email.append(Email.is_test == self.is_test)
         if of_email:
             found.append(
                 sa.exists().where(Email.id == Delivery.email_id, *of_email).correlate(Delivery)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -127,6 +128,15 @@ def find_email(connection: sa.Connection, prefix: str) -> str:
 
 def lane(connection: sa.Connection, email_id: str) -> str | None:
     return connection.execute(sa.select(Email.lane).where(Email.id == email_id)).scalar()
+
+
+def is_test(connection: sa.Connection, email_id: str) -> bool:
+    return bool(connection.execute(sa.select(Email.is_test).where(Email.id == email_id)).scalar())
+
+
+def count_keys(connection: sa.Connection, keys: Sequence[str]) -> int:
+    number = sa.select(sa.func.count()).where(Email.idempotency_key.in_(keys))
+    return connection.execute(number).scalar_one()
 
 
 def attachments(connection: sa.Connection, email_id: str) -> list[Attachment]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    api_keys,
     attachments,
     emails,
     suppressions,
@@ -11,6 +12,7 @@ from . import (
 )
 
 __all__ = [
+    "api_keys",
     "attachments",
     "emails",
     "suppressions",

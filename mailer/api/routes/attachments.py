@@ -21,7 +21,12 @@ LINK_SECONDS = 3_600
 
 
 @operation(
-    "GET", "/emails/<id:email_id>/attachments", scope="read", query=Page, answers=ListOf[Attachment]
+    "GET",
+    "/emails/<id:email_id>/attachments",
+    scope="read",
+    query=Page,
+    answers=ListOf[Attachment],
+    test_keys=True,
 )
 def list_attachments(email_id: str, query: Page) -> ListOf[Attachment]:
     """List the files of an email. Their content is erased with the email's."""
@@ -41,7 +46,11 @@ def list_attachments(email_id: str, query: Page) -> ListOf[Attachment]:
 
 
 @operation(
-    "GET", "/emails/<id:email_id>/attachments/<attachment_id>", scope="read", answers=Attachment
+    "GET",
+    "/emails/<id:email_id>/attachments/<attachment_id>",
+    scope="read",
+    answers=Attachment,
+    test_keys=True,
 )
 def get(email_id: str, attachment_id: str) -> Attachment:
     """Return one file's address, and what it is."""

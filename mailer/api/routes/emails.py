@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
-from typing import Any
 
 from flask import request
 
 from ... import dispatcher
-from ...addresses import parse
 from ...errors import InvalidEmail
-from ...ledger import Filters
+from ...ledger import Draft, Filters
 from ...ledger.operations import Changed as Moved
 from ...state import current
+from ..allowance import count, drafted
 from ..authentication import key
 from ..errors import ApiError, described
 from ..operations import operation
@@ -46,9 +46,12 @@ _IDEMPOTENCY_KEY = {
         "examples": ["order-7/confirmation"],
     }
 }
-_USED = {
+_REFUSED = {
     400: f"The Idempotency-Key has not 1 to {_KEY_MAX} characters.",
+    403: "The API key may not send as this sender, to this recipient, with this template or in this"
+    " lane.",
     409: "The Idempotency-Key was used before, for a request with another body.",
+    429: "The API key has sent as many emails as it may, for now.",
 }
 
 
@@ -59,12 +62,14 @@ _USED = {
     body=SendEmail,
     answers=EmailId,
     headers=_IDEMPOTENCY_KEY,
-    errors=_USED,
+    errors=_REFUSED,
+    test_keys=True,
 )
 def send(body: SendEmail) -> EmailId:
     """Send an email."""
-    _check_rights(body)
-    email = dispatcher.dispatch(**body.arguments(), idempotency_key=_idempotency_key())
+    draft = drafted(body, _idempotency_key())
+    count([draft])
+    (email,) = dispatcher.accept([draft])
     return EmailId(id=email.id)
 
 
@@ -83,7 +88,8 @@ def send(body: SendEmail) -> EmailId:
             "default": "strict",
         },
     },
-    errors=_USED,
+    errors=_REFUSED,
+    test_keys=True,
 )
 def send_batch(body: SendBatch) -> Batch:
     """Send up to 100 emails."""
@@ -91,30 +97,28 @@ def send_batch(body: SendBatch) -> Batch:
     if mode not in {"strict", "permissive"}:
         expected = f"x-batch-validation: expected strict or permissive, got {mode!r}"
         raise ApiError(422, "validation_error", expected)
-    right, wrong = _sorted_out(body.root)
+    right, wrong = _sorted_out(body.root, _idempotency_key())
     if wrong and mode == "strict":
         words = "; ".join(f"[{one.index}] {one.message}" for one in wrong)
         raise ApiError(422, "validation_error", words)
-    whole = _idempotency_key()
-    emails = dispatcher.dispatch_many(
-        {**arguments, "idempotency_key": f"{whole}:{position}" if whole else None}
-        for position, arguments in right.items()
-    )
+    count(right)
     return Batch(
-        data=[EmailId(id=email.id) for email in emails],
+        data=[EmailId(id=email.id) for email in dispatcher.accept(right)],
         errors=wrong if mode == "permissive" else None,
     )
 
 
-@operation("GET", "/emails", scope="read", query=Page, answers=ListOf[Email])
+@operation("GET", "/emails", scope="read", query=Page, answers=ListOf[Email], test_keys=True)
 def list_emails(query: Page) -> ListOf[Email]:
     """List emails, the newest first."""
-    page = current().ledger.page(query.limit, query.after, query.before)
+    page = current().ledger.page(
+        query.limit, query.after, query.before, is_test=key().is_test or None
+    )
     data = [Email.of(one, page.states[one.id]) for one in page.emails]
     return ListOf[Email](has_more=page.has_more, data=data)
 
 
-@operation("GET", "/emails/<id:email_id>", scope="read", answers=Email)
+@operation("GET", "/emails/<id:email_id>", scope="read", answers=Email, test_keys=True)
 def get(email_id: str) -> Email:
     """Return an email and its last event."""
     history = current().ledger.show(email_id)
@@ -123,7 +127,13 @@ def get(email_id: str) -> Email:
     return Email.of(history.email, states, scheduled_at=min(waiting, default=None))
 
 
-@operation("GET", "/emails/<id:email_id>/deliveries", scope="read", answers=ListOf[Delivery])
+@operation(
+    "GET",
+    "/emails/<id:email_id>/deliveries",
+    scope="read",
+    answers=ListOf[Delivery],
+    test_keys=True,
+)
 def deliveries(email_id: str) -> ListOf[Delivery]:
     """Return what became of each recipient's copy, with every attempt."""
     history = current().ledger.show(email_id)
@@ -131,7 +141,14 @@ def deliveries(email_id: str) -> ListOf[Delivery]:
     return ListOf[Delivery](data=data)
 
 
-@operation("PATCH", "/emails/<id:email_id>", scope="manage", body=Reschedule, answers=Changed)
+@operation(
+    "PATCH",
+    "/emails/<id:email_id>",
+    scope="manage",
+    body=Reschedule,
+    answers=Changed,
+    test_keys=True,
+)
 def reschedule(email_id: str, body: Reschedule) -> Changed:
     """Send a scheduled email at another time."""
     moved = dispatcher.reschedule(email_id, body.scheduled_at, actor=_actor())
@@ -145,10 +162,13 @@ def reschedule(email_id: str, body: Reschedule) -> Changed:
     scope="manage",
     answers=Changed,
     errors={422: "It was sent, or is about to be."},
+    test_keys=True,
 )
 def cancel(email_id: str) -> Changed:
     """Cancel what was not sent yet."""
-    moved = dispatcher.cancel(Filters(email_id=email_id), actor=_actor())
+    moved = dispatcher.cancel(
+        Filters(email_id=email_id, is_test=key().is_test or None), actor=_actor()
+    )
     _check_moved(moved, "It cannot be cancelled: it was sent, or is about to be.")
     return Changed(id=email_id)
 
@@ -159,22 +179,32 @@ def cancel(email_id: str) -> Changed:
     scope="manage",
     answers=Retried,
     errors={422: "Nothing of it failed or was deferred."},
+    test_keys=True,
 )
 def retry(email_id: str) -> Retried:
     """Send again what failed, and now what is deferred."""
     dispatcher.check_known(email_id)
-    moved = dispatcher.retry(Filters(email_id=email_id), actor=_actor())
+    moved = dispatcher.retry(
+        Filters(email_id=email_id, is_test=key().is_test or None), actor=_actor()
+    )
     _check_moved(moved, "There is nothing to retry: nothing of it failed or was deferred.")
     return Retried(id=email_id, deliveries=len(moved))
 
 
-@operation("POST", "/emails/retry", scope="manage", body=RetryMany, answers=RetriedMany)
+@operation(
+    "POST",
+    "/emails/retry",
+    scope="manage",
+    body=RetryMany,
+    answers=RetriedMany,
+    test_keys=True,
+)
 def retry_many(body: RetryMany) -> RetriedMany:
     """Send again what failed, and now what is deferred, of all emails that match.
 
     With `dry_run` it is only counted.
     """
-    filters = body.filters()
+    filters = replace(body.filters(), is_test=key().is_test or None)
     if body.dry_run:
         number, moved = current().ledger.would_retry(filters, RETRIED_SHOWN)
     else:
@@ -191,44 +221,23 @@ def retry_many(body: RetryMany) -> RetriedMany:
 
 
 def _sorted_out(
-    given: Sequence[SendEmail | Wrong],
-) -> tuple[dict[int, dict[str, Any]], list[BatchError]]:
-    """Return the arguments of those that are right, and what is wrong with the others."""
-    right: dict[int, dict[str, Any]] = {}
+    given: Sequence[SendEmail | Wrong], idempotency_key: str | None
+) -> tuple[list[Draft], list[BatchError]]:
+    """Return those that are right, and what is wrong with the others."""
+    right: list[Draft] = []
     wrong: list[BatchError] = []
     for position, one in enumerate(given):
         if isinstance(one, Wrong):
             wrong.append(BatchError(index=position, message=one.message))
             continue
         try:
-            _check_rights(one)
-            arguments = one.arguments()
-            dispatcher.check(**arguments)
+            own_key = f"{idempotency_key}:{position}" if idempotency_key else None
+            right.append(drafted(one, own_key))
         except InvalidEmail as error:
             wrong.append(BatchError(index=position, message=described(error.problems)))
         except ApiError as error:
             wrong.append(BatchError(index=position, message=error.message))
-        else:
-            right[position] = arguments
     return right, wrong
-
-
-def _check_rights(body: SendEmail) -> None:
-    template = body.template.id if body.template else None
-    if not key().may_use(template):
-        raise ApiError(403, "restricted_api_key", f"This API key may not use {_named(template)}.")
-    if key().senders:
-        given = body.from_ or current().config["MAIL_DEFAULT_SENDER"]
-        try:
-            address = parse(given, allow_test_domains=True).email
-        except (TypeError, ValueError):
-            return  # is refused for what is wrong with it
-        if not key().may_send_as(address):
-            raise ApiError(403, "invalid_from_address", f"This API key may not send as {address}.")
-
-
-def _named(template: str | None) -> str:
-    return f"template {template!r}" if template else "content without a template"
 
 
 def _idempotency_key() -> str | None:

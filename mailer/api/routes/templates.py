@@ -18,7 +18,9 @@ from ..schemas.templates import ListedTemplate, Render, Rendered, Template, Vari
 Kind = Literal["string", "number", "boolean", "object", "list"]
 
 
-@operation("GET", "/templates", scope="read", query=Page, answers=ListOf[ListedTemplate])
+@operation(
+    "GET", "/templates", scope="read", query=Page, answers=ListOf[ListedTemplate], test_keys=True
+)
 def list_templates(query: Page) -> ListOf[ListedTemplate]:
     """List the templates by name."""
     renderer = current().renderer
@@ -38,7 +40,7 @@ def list_templates(query: Page) -> ListOf[ListedTemplate]:
     return ListOf[ListedTemplate](has_more=len(names) > len(some), data=found)
 
 
-@operation("GET", "/templates/<name>", scope="read", answers=Template)
+@operation("GET", "/templates/<name>", scope="read", answers=Template, test_keys=True)
 def get(name: str) -> Template:
     """Return a template: what it needs, its sample, its sources."""
     template = _known(name)
@@ -57,7 +59,9 @@ def get(name: str) -> Template:
     )
 
 
-@operation("POST", "/templates/<name>/render", scope="read", body=Render, answers=Rendered)
+@operation(
+    "POST", "/templates/<name>/render", scope="read", body=Render, answers=Rendered, test_keys=True
+)
 def render(name: str, body: Render) -> Rendered:
     """Return a template filled in, and send nothing."""
     template = _known(name)

@@ -346,6 +346,8 @@ class Email(Answer):
     last_event: Annotated[str, Field(examples=["sent"])]
     """`queued`, `scheduled`, `delivery_delayed`, `sent`, `failed`, `unknown`, `expired`,
     `suppressed` or `canceled`; of several recipients the worst."""
+    test: bool
+    """Sent with a test key: it goes to no recipient."""
 
     @classmethod
     def of(cls, row: Any, states: Sequence[str], *, scheduled_at: datetime | None = None) -> Self:
@@ -371,6 +373,7 @@ class Email(Answer):
                 "lane": row.lane,
                 "category": row.category or "",
                 "tags": [{"name": name, "value": value} for name, value in row.tags.items()],
+                "test": row.is_test,
                 "last_event": _last_event(states),
             }
         )

@@ -7,6 +7,7 @@ revision = "0007"
 down_revision = "0006"
 
 _IS_PENDING = sa.text("status = 'pending'")
+_IS_TEST = sa.text("is_test")
 
 
 def upgrade() -> None:
@@ -148,9 +149,18 @@ def upgrade() -> None:
         sa.Column("is_test", sa.Boolean(), server_default=sa.false(), nullable=False),
     )
     op.add_column("mailer_emails", sa.Column("request_id", sa.String(length=64), nullable=True))
+    op.create_index(
+        "ix_mailer_emails_test",
+        "mailer_emails",
+        ["id"],
+        unique=False,
+        sqlite_where=_IS_TEST,
+        postgresql_where=_IS_TEST,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_mailer_emails_test", table_name="mailer_emails")
     op.drop_column("mailer_emails", "request_id")
     op.drop_column("mailer_emails", "is_test")
     op.drop_column("mailer_emails", "category")

@@ -1,0 +1,79 @@
+"""What the key of a request lets through: as whom, to whom, with what, and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from flask import Response, after_this_request
+
+from .. import dispatcher
+from ..drafting import Request
+from ..grants import rate_of
+from ..ledger import Draft
+from ..rates import Taken
+from ..state import current
+from .authentication import key
+from .errors import ApiError
+from .schemas.emails import SendEmail
+
+
+def drafted(body: SendEmail, idempotency_key: str | None) -> Draft:
+    """Return an email as it would be accepted. Raises InvalidEmail, or ApiError where the key of
+    this request does not go so far."""
+    allowed = key()
+    template = body.template.id if body.template else None
+    if not allowed.may_use(template):
+        used = f"template {template!r}" if template else "content without a template"
+        raise ApiError(403, "restricted_api_key", f"This API key may not use {used}.")
+    if allowed.lane is not None and body.lane not in {None, allowed.lane}:
+        message = f"This API key sends in lane {allowed.lane}, not in {body.lane}."
+        raise ApiError(403, "restricted_api_key", message)
+    request = Request(**body.arguments(), idempotency_key=idempotency_key, is_test=allowed.is_test)
+    request.lane = allowed.lane or request.lane
+    draft = dispatcher.drafted(request)
+    ((_, sender),) = draft.email["addresses"]["from"]
+    if not allowed.may_send_as(sender):
+        raise ApiError(403, "invalid_from_address", f"This API key may not send as {sender}.")
+    others = [one for one in draft.recipients if not allowed.may_mail(one)]
+    if others:
+        raise ApiError(
+            403, "restricted_api_key", f"This API key may not send to {', '.join(others)}."
+        )
+    return draft
+
+
+def count(drafts: Collection[Draft]) -> None:
+    """Count emails that are to be accepted, if the key of this request has a rate. Raises ApiError
+    over it: then none is counted."""
+    allowed = key()
+    if allowed.rate is None:
+        return
+    rate = rate_of(allowed.rate)
+    number = len(drafts) - _known(drafts)
+    if number > rate.amount:
+        message = f"This API key may send {allowed.rate}: {number} at once would never be let in."
+        raise ApiError(422, "validation_error", message)
+    taken = current().rates.take(rate, f"key:{allowed.id}", number)
+    _tell(taken, rate.amount)
+    if not taken.granted:
+        message = (
+            f"This API key may send {allowed.rate}. Nothing was stored; please try again in"
+            f" {taken.reset_seconds} s."
+        )
+        wait = {"Retry-After": str(taken.reset_seconds)}
+        raise ApiError(429, "rate_limit_exceeded", message, wait)
+
+
+def _known(drafts: Collection[Draft]) -> int:
+    """Return how many were accepted before, under the same idempotency key."""
+    keys = [one.email["idempotency_key"] for one in drafts]
+    return current().ledger.count_keys([one for one in keys if one]) if any(keys) else 0
+
+
+def _tell(taken: Taken, limit: int) -> None:
+    @after_this_request
+    def add(response: Response) -> Response:
+        response.headers["RateLimit-Limit"] = str(limit)
+        response.headers["RateLimit-Remaining"] = str(taken.remaining)
+        response.headers["RateLimit-Reset"] = str(taken.reset_seconds)
+        return response
