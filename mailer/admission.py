@@ -75,7 +75,8 @@ def _parted(group: list[Claimed]) -> tuple[list[Claimed], list[Claimed]]:
 def _parcel(claimed: Claimed) -> Parcel:
     ((_, sender),) = claimed.email.addresses["from"]
     lot = zlib.crc32(f"{claimed.email.id} {claimed.recipient}".encode()) / 2**32
-    return Parcel(claimed.email.lane, _domain(sender), _domain(claimed.recipient), lot)
+    email = claimed.email
+    return Parcel(email.lane, _domain(sender), _domain(claimed.recipient), email.is_test, lot)
 
 
 def _domain(address: str) -> str:

@@ -38,6 +38,8 @@ class Rule(NamedTuple):
     """Domains of the From address, in lower case."""
     recipients: frozenset[str] = frozenset()
     """Domains, in lower case."""
+    is_test: bool = False
+    """It takes test mail, which goes nowhere else, and nothing else."""
 
 
 class Dsn(NamedTuple):
@@ -118,12 +120,12 @@ def _refuse_gaps(dsns: tuple[Dsn, ...]) -> None:
     for lane in LANES:
         if not any(
             (not one.rule.lanes or lane in one.rule.lanes)
-            and not (one.rule.senders or one.rule.recipients)
+            and not (one.rule.senders or one.rule.recipients or one.rule.is_test)
             for one in dsns
         ):
             raise ValueError(
-                f"a transport for lane {lane} without a rule for senders or recipients, or some"
-                " of its mail could never leave"
+                f"a transport for lane {lane} without a rule for senders or recipients, and not"
+                " for test, or some of its mail could never leave"
             )
 
 
@@ -153,6 +155,7 @@ def _dsn(name: str, address: str) -> Dsn:
             lanes=options.several("lane", _lane),
             senders=options.several("sender", _domain),
             recipients=options.several("recipient", _domain),
+            is_test=options.one("for", _test) is not None,
         ),
         limits=Limits(
             rate=options.one("rate", _number(0.001, 100_000)),
@@ -242,6 +245,12 @@ def _number(low: float, high: float) -> Callable[[str], float]:
 def _lane(value: str) -> str:
     if value not in LANES:
         raise ValueError(f"one of {', '.join(LANES)}")
+    return value
+
+
+def _test(value: str) -> str:
+    if value != "test":
+        raise ValueError("test")
     return value
 
 

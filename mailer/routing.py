@@ -14,6 +14,7 @@ class Parcel(NamedTuple):
     lane: str
     sender_domain: str
     recipient_domain: str
+    is_test: bool
     lot: float
     """From 0 up to 1, the same at each attempt: a server that greylists knows only those that come
     back from where they came."""
@@ -21,7 +22,8 @@ class Parcel(NamedTuple):
 
 def fits(rule: Rule, parcel: Parcel) -> bool:
     return (
-        (not rule.lanes or parcel.lane in rule.lanes)
+        rule.is_test == parcel.is_test
+        and (not rule.lanes or parcel.lane in rule.lanes)
         and (not rule.senders or parcel.sender_domain in rule.senders)
         and (not rule.recipients or parcel.recipient_domain in rule.recipients)
     )
@@ -30,7 +32,7 @@ def fits(rule: Rule, parcel: Parcel) -> bool:
 def steps(dsns: Iterable[Dsn]) -> list[list[Dsn]]:
     """Return the order of preference: transports of one step share the mail by weight."""
     found: list[list[Dsn]] = []
-    for dsn in dsns:
+    for dsn in sorted(dsns, key=lambda one: one.rule.is_test):  # those for test part no neighbours
         if dsn.weight is not None and found and found[-1][-1].weight is not None:
             found[-1].append(dsn)
         else:

@@ -74,13 +74,19 @@ class Sending:
         try:
             self._leave_out_suppressed()
             if self.state.app.extensions["mail"].suppress:
-                while (composed := self._next(self._waiting)) is not None:
-                    self._learn(composed[0], _NOT_HANDED_OVER)
+                self._withhold(self._waiting, _NOT_HANDED_OVER)
+            elif not self.state.traffic.takes_test:
+                test = deque(one for one in self._waiting if one.email.is_test)
+                if test:
+                    self._waiting = deque(one for one in self._waiting if not one.email.is_test)
+                    self._withhold(test, _TEST)
             while self._waiting and not self._over:
                 groups, stranded = self._admission.by_transport(self._waiting)
                 for claimed in stranded:
-                    not_started = Outcome(Kind.NOT_STARTED)
-                    self._record(claimed, self._unavailable.get(claimed.delivery_id, not_started))
+                    # Test mail was claimed although its transport may be known to be of no use:
+                    # handed back, it would be due at once.
+                    otherwise = _NO_CATCHER if claimed.email.is_test else _NOT_STARTED
+                    self._record(claimed, self._unavailable.get(claimed.delivery_id, otherwise))
                 for name, group in groups.items():
                     if not self._over:
                         admitted, turned_away = self._admission.admit(name, group)
@@ -101,6 +107,11 @@ class Sending:
                 self._waiting.append(claimed)
             else:
                 self._record(claimed, Outcome(Kind.SUPPRESSED, words=claimed.suppression.reason))
+
+    def _withhold(self, waiting: deque[Claimed], outcome: Outcome) -> None:
+        """Do everything but hand it to a server."""
+        while (composed := self._next(waiting)) is not None:
+            self._learn(composed[0], outcome)
 
     def _send_over(self, name: str, admitted: deque[Claimed]) -> None:
         """Send over one transport. If it cannot be used, they wait for another one."""
@@ -296,5 +307,8 @@ def _compose(state: State, claimed: Claimed) -> Composed | Outcome:
     return composed
 
 
+_NOT_STARTED = Outcome(Kind.NOT_STARTED)
+_NO_CATCHER = Outcome(Kind.UNAVAILABLE, words="no transport for test mail can be used now")
+_TEST = Outcome(Kind.SENT, "dot", words="test key: not handed to a server")
 # MAIL_SUPPRESS_SEND, as in Flask-Mail: everything but the network.
 _NOT_HANDED_OVER = Outcome(Kind.SENT, "dot", words="MAIL_SUPPRESS_SEND: not handed to a server")

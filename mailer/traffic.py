@@ -64,6 +64,7 @@ class Traffic:
         self.shared = shared
         self.email_seconds = email_seconds
         self.turn_seconds = turn_seconds
+        self.takes_test = any(one.rule.is_test for one in dsns)
         self.is_limited = any(one.limits or one.domain_limits for one in dsns)
         self.turns: set[str] = set()
         """The holders of this process that live."""

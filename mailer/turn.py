@@ -83,7 +83,9 @@ class Turn:
         self.wait = None
         found = 0.0
         for step in self._traffic.order:
-            usable = [one for one in step if self._takes_lane(one)]
+            # Test mail leaves with the others or waits with them: what it finds at its own
+            # transport lets no other mail be claimed.
+            usable = [one for one in step if self._takes_lane(one) and not one.rule.is_test]
             found += sum(self._room(one, known[one.name], now) for one in usable)
             if any(self._takes_all(one) and not known[one.name].circuit.trips for one in usable):
                 break  # nothing goes further

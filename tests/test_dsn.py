@@ -87,6 +87,8 @@ def test_what_an_address_does_not_say_is_as_in_the_settings_of_flask_mail() -> N
         ("a=smtp://relay.example?lane=urgent", "a: lane=one of critical, default, bulk"),
         ("a=smtp://relay.example?sender=@x", "a: sender=a domain"),
         ("a=smtp://relay.example?without=STARTTLS", "a: without=one of CHUNKING, PIPELINING"),
+        ("a=smtp://relay.example?for=live", "a: for=test, got 'live'"),
+        ("a=smtp://x.example?for=test", "a transport for lane critical without a rule"),
         ("a=smtp://x.example,a=smtp://y.example", "each name once, and a is there 2 times"),
         ({"a b": "smtp://x.example"}, "'a b'"),
         (25, "NAME="),

@@ -7,7 +7,7 @@ from collections import Counter
 from mailer.dsn import parse
 from mailer.routing import Parcel, choose, steps
 
-RESET = Parcel("critical", "acme.example", "example.com", 0.5)
+RESET = Parcel("critical", "acme.example", "example.com", is_test=False, lot=0.5)
 
 
 def chosen(
@@ -58,3 +58,21 @@ def test_a_rule_takes_what_fits_it_and_nothing_else() -> None:
     assert chosen(text, RESET._replace(recipient_domain="gmail.com")) == "google"
     assert chosen(text, RESET._replace(sender_domain="brand.example")) == "brand"
     assert chosen(text, RESET._replace(lane="bulk"), unusable={"news"}) == "all"
+
+
+def test_what_is_for_test_takes_test_mail_and_nothing_else() -> None:
+    text = "a=smtp://a.example,t=smtp://t.example?for=test,b=smtp://b.example"
+    test = RESET._replace(is_test=True)
+    assert chosen(text) == "a"
+    assert chosen(text, unusable={"a", "b"}) is None
+    assert chosen(text, test) == "t"
+    assert chosen(text, test, unusable={"t"}) is None
+    assert chosen(text, test, full={"t"}) == "t later"
+    assert chosen("a=smtp://a.example", test) is None
+
+
+def test_what_is_for_test_parts_no_neighbours_that_share() -> None:
+    text = "a=smtp://a.example?weight=1,t=smtp://t.example?for=test,b=smtp://b.example?weight=1"
+    lots = [number / 100 for number in range(100)]
+    shares = Counter(chosen(text, RESET._replace(lot=lot)) for lot in lots)
+    assert shares == {"a": 50, "b": 50}

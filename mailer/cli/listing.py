@@ -69,8 +69,10 @@ def print_deliveries(rows: Sequence[Any]) -> None:
 
 
 def what(email: Any) -> str:
-    """Return the template of an email, or the subject of one that has none."""
-    return email.template or f'"{email.subject}"'
+    """Return the template of an email, or the subject of one that has none; of test mail, that it
+    is."""
+    words = email.template or f'"{email.subject}"'
+    return f"test: {words}" if email.is_test else words
 
 
 def said(code: int | None, enhanced: str | None, words: str | None) -> str:
@@ -95,6 +97,7 @@ def as_document(row: Any) -> dict[str, Any]:
         "code": row.code,
         "enhanced": row.enhanced,
         "reason": row.reason,
+        "is_test": row.is_test,
     }
 
 

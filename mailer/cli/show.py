@@ -17,7 +17,11 @@ from ..state import State, current
 from . import output
 from .listing import said
 
-_NOT_SENT = "MAIL_SUPPRESS_SEND"
+_NOT_SENT = {
+    "MAIL_SUPPRESS_SEND": "MAIL_SUPPRESS_SEND was set",
+    "test key": "it was sent with a test key, and no transport is for test",
+}
+"""How the words of an attempt begin of which no server knows, and why."""
 
 
 @click.command(short_help="Show an email, and what happens next.")
@@ -70,6 +74,7 @@ def _print(history: History, commands: str, hindered: str | None) -> None:
             ("expires", email.expires_at and _instant(email.expires_at)),
             ("lane", email.lane),
             ("category", email.category),
+            ("test", "sent with a test key: it goes to no recipient" if email.is_test else None),
             ("on unknown", email.on_unknown),
             ("context", _context(email)),
             ("content", email.erased_at and f"erased on {output.local(email.erased_at)}"),
@@ -166,10 +171,8 @@ def what_happens_next(
             then = "waits for a person, as unknown" if holds else "is queued again"
             when = _ahead(delivery.lease_until)
             words = f"A worker is sending it; if its outcome is not known {when}, it {then}."
-        case Status.SENT if attempts and (attempts[-1].words or "").startswith(_NOT_SENT):
-            words = f"Nothing more happens: no server has it, because {_NOT_SENT} was set."
         case Status.SENT:
-            words = "Nothing more happens: the server has it."
+            words = f"Nothing more happens: {_where(attempts)}."
         case Status.UNKNOWN:
             words = (
                 "Nothing happens by itself: the server may have it. "
@@ -181,6 +184,15 @@ def what_happens_next(
         case _:
             words = f"Nothing happens by itself: {retry} sends it, with fresh attempts."
     return words
+
+
+def _where(attempts: Sequence[Any]) -> str:
+    """Return who has what was sent."""
+    last = (attempts[-1].words or "") if attempts else ""
+    for beginning, reason in _NOT_SENT.items():
+        if last.startswith(f"{beginning}: not handed"):
+            return f"no server has it, because {reason}"
+    return "the server has it"
 
 
 def _ahead(instant: datetime) -> str:
@@ -214,6 +226,7 @@ def _document(history: History, commands: str, hindered: str | None) -> dict[str
         "accepted_at": email.created_at,
         "expires_at": email.expires_at,
         "on_unknown": email.on_unknown,
+        "is_test": email.is_test,
         "erased_at": email.erased_at,
         "context_names": None if email.context is None else sorted(email.context),
         "tags": email.tags,

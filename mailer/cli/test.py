@@ -76,7 +76,8 @@ def test(ctx: click.Context, address: str, name: str | None, as_json: bool) -> N
 def _transport(state: State, name: str | None) -> Transport:
     transports = state.traffic.transports
     if name is None:
-        return next(iter(transports.values()))
+        first = next(name for name, one in state.traffic.dsns.items() if not one.rule.is_test)
+        return transports[first]
     if name not in transports:
         raise NotFound(f"no transport {name!r}; there are {', '.join(transports)}")
     return transports[name]

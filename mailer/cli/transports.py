@@ -171,6 +171,8 @@ def _limits(dsn: Dsn) -> str:
 
 def _takes(dsn: Dsn) -> str:
     said = [f"weight {dsn.weight}"] if dsn.weight is not None else []
+    if dsn.rule.is_test:
+        said.append("only test mail")
     for word, values in (
         ("lane", dsn.rule.lanes),
         ("sender", dsn.rule.senders),

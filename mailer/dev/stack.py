@@ -16,6 +16,7 @@ _BROKER = "FLASK_CELERY__broker_url"
 _BACKEND = "FLASK_CELERY__result_backend"
 _OPTIONS = "FLASK_CELERY__broker_transport_options"
 _SERVER = "FLASK_MAIL_SERVER"
+_TRANSPORTS = "FLASK_MAILER_TRANSPORTS"
 # What settings that go with another SMTP server must be for the catcher.
 _PLAIN = {
     "FLASK_MAIL_USE_TLS": "false",
@@ -97,6 +98,9 @@ def child_environment(
             merged[_OPTIONS] = '{"polling_interval": 0.2}'
     if ports.smtp is not None:
         merged |= {_SERVER: HOST, "FLASK_MAIL_PORT": str(ports.smtp), **_PLAIN}
+        # Test mail is to be seen in the inbox like all other.
+        catcher = f"smtp://{HOST}:{ports.smtp}"
+        merged.setdefault(_TRANSPORTS, f"default={catcher}, test={catcher}?for=test")
     return merged
 
 

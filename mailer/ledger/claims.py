@@ -45,8 +45,10 @@ class ClaimedEmail:
             erased_at,
             self.category,
             self.request_id,
+            is_test,
             _,
         ) = row
+        self.is_test = bool(is_test)
         self.created_at = datetime.fromtimestamp(created_at, UTC)
         self.erased_at = erased_at and datetime.fromtimestamp(erased_at, UTC)
 
@@ -82,6 +84,7 @@ _SENDING_NEEDS = (
     Email.erased_at,
     Email.category,
     Email.request_id,
+    Email.is_test,
 )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from ..expressions import now
-from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, Attempt, Delivery
+from ..models import IS_QUEUED, IS_SENDING, IS_TEST, IS_TROUBLE, Attempt, Delivery, Email
 from ..outcome import Kind
 from . import sweeping, switches
 from .filters import IS_DEFERRED
@@ -41,7 +41,8 @@ class Counts(NamedTuple):
     deferred: dict[str, int]
     """lane -> deliveries that wait for another attempt."""
     deferrals: dict[str, Deferral]
-    """For each lane that has one: of what waits for another attempt, or is due for it again."""
+    """For each lane that has one: of what waits for another attempt, or is due for it again, less
+    test mail."""
     paused: dict[str, switches.Pause]
     """The lanes whose mail waits because somebody said so."""
     paused_transports: dict[str, switches.Pause]
@@ -112,11 +113,14 @@ def counts(connection: sa.Connection) -> Counts:
     )
 
 
+_is_test = sa.exists().where(Email.id == Delivery.email_id, IS_TEST)
+
+
 def _newest_deferral(connection: sa.Connection, lane: str) -> Deferral | None:
     # What is due again counts as well: an outage does not end with each wait.
     newest = connection.execute(
         sa.select(Delivery.id, Delivery.stage, Delivery.code, Delivery.enhanced, Delivery.reason)
-        .where(IS_QUEUED, Delivery.lane == lane, Delivery.stage.is_not(None))
+        .where(IS_QUEUED, Delivery.lane == lane, Delivery.stage.is_not(None), ~_is_test)
         .order_by(Delivery.updated_at.desc(), Delivery.id.desc())
         .limit(1)
     ).one_or_none()

@@ -53,6 +53,7 @@ def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> l
             Email.subject,
             Email.created_at,
             Email.erased_at,
+            Email.is_test,
         )
         .join(Email, Email.id == Delivery.email_id)
         .where(*filters.conditions())

@@ -11,8 +11,10 @@ import resend
 from flask import Flask
 from resend.exceptions import ResendError
 
-from mailer import Filters, keys
+from mailer import Filters, grants, keys
+from mailer.config import database_url as typed_database_url
 from mailer.state import of
+from tests.conftest import AppFactory
 
 Call = Callable[..., Any]
 MakeKey = Callable[..., str]
@@ -253,3 +255,22 @@ def test_all_that_a_key_sends_takes_its_lane(app: Flask, call: Call, key: MakeKe
     assert (status, answer["name"]) == (403, "restricted_api_key")
     assert answer["message"] == "This API key sends in lane bulk, not in critical."
     assert len(stored(app)) == 3
+
+
+def test_a_key_with_the_longest_name_is_named_in_the_history(
+    make_app: AppFactory, database_url: str
+) -> None:
+    app = make_app(
+        MAILER_DATABASE_URL=typed_database_url(database_url), CELERY={"broker_url": "memory://"}
+    )
+    _, token = keys.create(of(app).database, "x" * 100, grants.checked(scopes=grants.SCOPES))
+    headers = {"Authorization": f"Bearer {token}"}
+    client = app.test_client()
+    sent = client.post("/api/emails", json=email(scheduled_at="in 1 hour"), headers=headers)
+    path = f"/api/emails/{sent.get_json()['id']}"
+    moved = client.patch(path, json={"scheduled_at": "in 2 hours"}, headers=headers)
+    assert moved.status_code == 200
+    assert client.post(f"{path}/cancel", headers=headers).status_code == 200
+    (entries,) = of(app).ledger.show(sent.get_json()["id"]).audit.values()
+    assert [one.action for one in entries] == ["rescheduled", "cancelled"]
+    assert {one.actor[:10] for one in entries} == {"api key xx"}

@@ -94,6 +94,7 @@ def test_the_keys_of_the_document_are_stable_and_its_times_are_iso(run: Run) -> 
     assert list(one) == [
         "email_id", "delivery_id", "recipient", "template", "subject", "lane", "state",
         "attempts", "accepted_at", "due_at", "updated_at", "stage", "code", "enhanced", "reason",
+        "is_test",
     ]  # fmt: skip
     accepted = datetime.fromisoformat(one["accepted_at"])
     assert datetime.now(UTC) - accepted < timedelta(minutes=1)

@@ -68,6 +68,9 @@ def test_every_service_is_told_of_the_servers_of_the_stack(state: StateDirectory
     assert settings["FLASK_CELERY__broker_transport_options"] == '{"polling_interval": 0.2}'
     assert settings["FLASK_MAIL_SERVER"] == "127.0.0.1"
     assert settings["FLASK_MAIL_PORT"] == "2526"
+    assert settings["FLASK_MAILER_TRANSPORTS"] == (
+        "default=smtp://127.0.0.1:2526, test=smtp://127.0.0.1:2526?for=test"
+    )
     assert settings["FLASK_MAILER_BASE_URL"] == "http://127.0.0.1:5001"
     assert settings["FLASK_MAILER_DATABASE_URL"] == f"sqlite:///{state.path}/mailer.sqlite3"
     assert settings["FLASK_SECRET_KEY"] == state.secret_key()

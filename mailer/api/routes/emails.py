@@ -37,6 +37,7 @@ from ..schemas.emails import (
 )
 
 _KEY_MAX = 256
+_ACTOR_MAX = 100
 _IDEMPOTENCY_KEY = {
     "Idempotency-Key": {
         "description": "The same request again gives the same id, and sends nothing.",
@@ -257,4 +258,4 @@ def _check_moved(moved: list[Moved], message: str) -> None:
 
 
 def _actor() -> str:
-    return f"api key {key().name}"
+    return f"api key {key().name}"[:_ACTOR_MAX]
