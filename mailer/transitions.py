@@ -69,7 +69,7 @@ def transition(
         status=status,
         delay=delay,
         charged=charged,
-        suppresses=suppress_bounces and _is_no_mailbox(outcome),
+        suppresses=suppress_bounces and not claimed.email.is_test and _is_no_mailbox(outcome),
     )
 
 

@@ -8,8 +8,8 @@ from functools import lru_cache
 from flask import Response, current_app, render_template, request
 
 from .blueprint import api
+from .body import JSON
 from .openapi import document
-from .operations import JSON
 from .reference import groups
 
 

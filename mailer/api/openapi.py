@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 from pydantic_core import core_schema
 
+from .body import JSON
 from .examples import ID, REF, example
-from .operations import JSON, OPERATIONS, Operation
+from .operations import OPERATIONS, Operation
 from .schemas.base import Error
 
 Schema = dict[str, Any]

@@ -15,9 +15,8 @@ from pydantic import BaseModel
 
 from .authentication import authenticate, check_sees
 from .blueprint import api
+from .body import JSON, read
 from .errors import ApiError
-
-JSON = "application/json"
 
 
 class Operation(NamedTuple):
@@ -105,7 +104,7 @@ def operation(
             if query is not None:
                 given["query"] = query.model_validate(request.args.to_dict())
             if body is not None:
-                given["body"] = body.model_validate_json(_json())
+                given["body"] = body.model_validate_json(read())
             answer = view(**given)
             if isinstance(answer, Response):
                 return answer
@@ -124,10 +123,3 @@ def _refuse_nul() -> None:
         raise ApiError(404, "not_found", "There is nothing whose name has a NUL in it.")
     if b"%00" in request.query_string:
         raise ApiError(422, "validation_error", "query: expected no NUL")
-
-
-def _json() -> bytes:
-    if request.mimetype != JSON:
-        given = request.mimetype or "none"
-        raise ApiError(415, "unsupported_media_type", f"Content-Type: expected {JSON}, got {given}")
-    return request.get_data()

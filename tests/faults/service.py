@@ -30,7 +30,7 @@ class Service:
     """The running service, seen from the outside."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     @contextmanager
     def visited(self, name: str) -> Iterator[list[Answer]]:
@@ -57,7 +57,7 @@ class Service:
         assert errors == []
 
     def sign_up(self, address: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         body = json.dumps({"email": address, "password": "correct horse battery staple"})
         began = time.monotonic()
         try:

@@ -1,0 +1,38 @@
+"""The body of a request: JSON that says everything once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import request
+
+from .errors import ApiError
+
+JSON = "application/json"
+
+
+def read() -> bytes:
+    """Return the body, to be validated. Raises ApiError unless it is JSON by its type, and where
+    it has a name twice: of two readers one may go by the first value, another by the last."""
+    if request.mimetype != JSON:
+        given = request.mimetype or "none"
+        raise ApiError(415, "unsupported_media_type", f"Content-Type: expected {JSON}, got {given}")
+    body = request.get_data()
+    try:
+        _read_once(body.decode())
+    except (ValueError, RecursionError):
+        pass  # pydantic says what is wrong, and where
+    return body
+
+
+def _object(pairs: list[tuple[str, Any]]) -> None:
+    if len(pairs) > 1 and len({name for name, _ in pairs}) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        shown = twice[:64].encode("ascii", "backslashreplace").decode()
+        raise ApiError(422, "validation_error", f"body: expected {shown!r} once in an object")
+
+
+# Numbers stay text: one of a million digits would take a minute to read.
+_read_once = json.JSONDecoder(object_pairs_hook=_object, parse_int=str, parse_float=str).decode
