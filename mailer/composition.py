@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import message, plaintext, unsubscribe
 from .content import Address, Attachment, Content
 from .errors import RenderError, SettingError
+from .inbound.told import POSTMARK_HEADER
 from .state import State
+
+_POSTMARK = POSTMARK_HEADER.lower()
 
 
 class Composed(NamedTuple):
@@ -54,7 +57,7 @@ def compose(
         content=content,
         date=email.created_at,
         message_id=message_id(email.id, sender),
-        headers={**email.headers, **unsubscribe.headers(link)} if link else email.headers,
+        headers=_headers(state, email, link),
         attachments=attachments,
     )
     return Composed(content, written, sender.email, smtputf8=not written.isascii())
@@ -72,6 +75,18 @@ def unsubscribe_link(state: State, category: str, recipient: str) -> str:
     choice = unsubscribe.Choice(recipient.lower(), category)
     token = unsubscribe.mint(state.config, choice)
     return state.url_for(unsubscribe.ENDPOINT, token=token)
+
+
+def _headers(state: State, email: Any, link: str | None) -> Mapping[str, str]:
+    """Return its headers; for Postmark with the email's id, which comes back with its reports: they
+    have the Message-ID of a message nowhere."""
+    headers: Mapping[str, str] = email.headers
+    if link is not None:
+        headers = {**headers, **unsubscribe.headers(link)}
+    if state.config["MAILER_POSTMARK_TOKEN"] is not None:
+        others = {name: value for name, value in headers.items() if name.lower() != _POSTMARK}
+        headers = {**others, POSTMARK_HEADER: email.id}
+    return headers
 
 
 def _content(state: State, email: Any, link: str | None) -> Content | None:

@@ -37,6 +37,13 @@ def text(value: Any) -> str:
     return value
 
 
+def secret(value: Any) -> str:
+    """What proves who asks, so that it must not be guessed."""
+    if len(text(value)) < 16:
+        raise ValueError("at least 16 characters")
+    return text(value)
+
+
 def boolean(value: Any) -> bool:
     words = {"1": True, "true": True, "yes": True, "on": True}
     words |= {"0": False, "false": False, "no": False, "off": False, "": False}
@@ -180,6 +187,21 @@ def existing(kind: str) -> Parser:
     return parse
 
 
+def topics(value: Any) -> tuple[str, ...]:
+    """Names of topics of Amazon SNS."""
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    expected = "names such as arn:aws:sns:eu-west-1:123456789012:bounces, with spaces between them"
+    if not isinstance(value, (list, tuple)) or not value:
+        raise ValueError(expected)
+    for one in value:
+        if not re.fullmatch(
+            r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,256}", text(one)
+        ):
+            raise ValueError(expected)
+    return tuple(value)
+
+
 class Setting(NamedTuple):
     """One row of the table. A default of None means unset."""
 
@@ -240,6 +262,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_KEEP_DAYS", whole(1, 3650), 90, "and the whole email, with its history, after so long"),
     Setting("MAILER_WEBHOOK_ALLOW", allowed_hosts, None,
             "hosts where webhooks may be that are not public or have no https: names, addresses, networks"),
+    # Reports of mail systems: docs/inbound.md
+    Setting("MAILER_SES_TOPICS", topics, None, "SNS topics that may report what became of emails sent over SES"),
+    Setting("MAILER_POSTMARK_TOKEN", secret, None, "password with which Postmark reports", secret=True),
+    Setting("MAILER_SENDGRID_PUBLIC_KEY", text, None, "verification key of SendGrid's signed event webhook"),
+    Setting("MAILER_MAILGUN_SIGNING_KEY", secret, None, "Mailgun's HTTP webhook signing key", secret=True),
     # Accounts
     Setting("MAILER_LIMIT_PER_ADDRESS", rate, "5/hour", "account emails that may be asked for one address"),
     Setting("MAILER_LIMIT_PER_CLIENT", rate, "30/hour", "account emails that one client may ask for"),

@@ -61,5 +61,17 @@ class NotFound(MailerError):
     """No email or delivery has this id."""
 
 
+class NotAReport(MailerError):
+    """What came in is no report of a mail system; says what was expected."""
+
+
+class NotAuthentic(MailerError):
+    """Nothing proves that a report comes from whom it says; says what was expected."""
+
+
+class Unreachable(MailerError):
+    """Another service's address could not be asked; it may be later."""
+
+
 class UnsupportedPlatform(MailerError):
     """A server that development needs cannot be had here; says which package to install."""

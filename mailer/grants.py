@@ -13,8 +13,9 @@ from limits import RateLimitItem, parse
 
 from .models import LANES
 
-SCOPES = ("send", "read", "manage")
-"""``send`` emails; ``read`` what became of them; ``manage``: retry, cancel, reschedule, keys."""
+SCOPES = ("send", "read", "manage", "inbound")
+"""``send`` emails; ``read`` what became of them; ``manage``: retry, cancel, reschedule, keys;
+``inbound``: report what became of them, as a mail server."""
 PATTERNS_MAX = 50
 RATE_MAX = 100_000
 _RATE = re.compile(

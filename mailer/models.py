@@ -462,6 +462,9 @@ class Report(Base):
     """``dsn``, ``ses``, ``postmark``, ``sendgrid`` or ``mailgun``."""
     source_id: Mapped[str] = mapped_column(sa.String(200))
     """What the source calls it: it is stored once, however often it is told."""
+    once: Mapped[str | None] = mapped_column(sa.String(100), unique=True)
+    """What proved that the source said it, where that proves one report only: Mailgun's token,
+    with which whoever saw it could else sign reports of his own."""
     received_at: Mapped[datetime] = mapped_column(Instant)
     occurred_at: Mapped[datetime | None] = mapped_column(Instant)
     """By the clock of the source."""

@@ -54,4 +54,7 @@ def prune() -> None:
         for_seconds=PRUNE_FOR_SECONDS,
     )
     if any(pruned):
-        log.info("pruned erased=%d deleted=%d", pruned.erased, pruned.deleted)
+        log.info(
+            "pruned erased=%d deleted=%d reports=%d",
+            pruned.erased, pruned.deleted, pruned.reports,
+        )  # fmt: skip

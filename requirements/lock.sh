@@ -9,4 +9,4 @@ lock() {
 }
 lock service.txt --extra service
 lock demo.txt --extra dev requirements/build.in
-lock test.txt --extra dev --extra postgresql --group test
+lock test.txt --extra dev --extra inbound --extra postgresql --group test

@@ -21,7 +21,8 @@ escapes."""
 
 
 def init_app(app: Flask) -> None:
-    """Mount the API."""
+    """Mount the API. Raises SettingError."""
+    routes.inbound.check(app)
     # Two slashes are no other way to write one: the answer would be a page that leads on.
     app.url_map.merge_slashes = False
     errors.init_app(app)

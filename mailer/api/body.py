@@ -1,4 +1,4 @@
-"""The body of a request: JSON that says everything once."""
+"""The body of a request: of a type that is expected, and JSON that says everything once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from .errors import ApiError
 JSON = "application/json"
 
 
-def read() -> bytes:
+def read(*types: str) -> bytes:
+    """Return the body. Raises ApiError unless it is said to be of one of the media types."""
+    if request.mimetype not in types:
+        expected, given = " or ".join(types), request.mimetype or "none"
+        message = f"Content-Type: expected {expected}, got {given}"
+        raise ApiError(415, "unsupported_media_type", message)
+    return request.get_data()
+
+
+def read_json() -> bytes:
     """Return the body, to be validated. Raises ApiError unless it is JSON by its type, and where
     it has a name twice: of two readers one may go by the first value, another by the last."""
-    if request.mimetype != JSON:
-        given = request.mimetype or "none"
-        raise ApiError(415, "unsupported_media_type", f"Content-Type: expected {JSON}, got {given}")
-    body = request.get_data()
+    body = read(JSON)
     try:
         _read_once(body.decode())
     except (ValueError, RecursionError):

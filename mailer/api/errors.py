@@ -14,9 +14,12 @@ from ..errors import (
     IdempotencyConflict,
     InvalidEmail,
     LedgerUnavailable,
+    NotAReport,
+    NotAuthentic,
     NotFound,
     Problem,
     TemplateError,
+    Unreachable,
 )
 from ..web import answers
 from .blueprint import api
@@ -113,6 +116,25 @@ def _invalid_email(error: InvalidEmail) -> Response:
 @api.errorhandler(TemplateError)
 def _unusable_template(error: TemplateError) -> Response:
     return answer(422, "validation_error", str(error))
+
+
+@api.errorhandler(NotAReport)
+def _no_report(error: NotAReport) -> Response:
+    return answer(422, "validation_error", str(error))
+
+
+@api.errorhandler(NotAuthentic)
+def _not_authentic(error: NotAuthentic) -> Response:
+    log.warning("request=%s %s status=403 reason=%s", request.method, request.endpoint, error)
+    return answer(403, "invalid_signature", str(error))
+
+
+@api.errorhandler(Unreachable)
+def _unreachable(error: Unreachable) -> Response:
+    log.error("request=%s %s status=503 reason=%s", request.method, request.endpoint, error)
+    response = answer(503, "service_unavailable", "It cannot be checked now who sent this.")
+    response.headers["Retry-After"] = "60"
+    return response
 
 
 @api.errorhandler(IdempotencyConflict)

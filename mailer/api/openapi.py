@@ -153,7 +153,7 @@ def _operation(
         "operationId": f"{one.group}_{one.name}",
         "tags": [title(one.group)],
         "summary": _markdown(one.summary),
-        "description": _markdown(one.description),
+        "description": _markdown(f"{one.description} {one.proof and f'Proof: {one.proof}'}"),
         "security": [{"key": [one.scope]}] if one.scope else [],
         "parameters": [*_in_path(one), *_in_query(one, asked), *_in_headers(one)],
         "responses": {
@@ -164,6 +164,8 @@ def _operation(
     if one.body:
         ref = refs[one.body, "validation"]
         found["requestBody"] = {"required": True, "content": _content(schemas, ref, whole=False)}
+    elif one.raw:
+        found["requestBody"] = {"required": True, "content": {media: {} for media in one.raw}}
     return found
 
 
@@ -226,7 +228,7 @@ def _refusals(one: Operation) -> Iterator[tuple[int, str]]:
         statuses.add(404)
     if one.query:
         statuses.add(422)
-    if one.body:
+    if one.body or one.raw:
         statuses |= {413, 415, 422}
     for status in sorted(statuses):
         yield status, one.errors.get(status) or _ERRORS[status][1]

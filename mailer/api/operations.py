@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from .authentication import authenticate, check_sees
 from .blueprint import api
-from .body import JSON, read
+from .body import JSON, read, read_json
 from .errors import ApiError
 
 
@@ -47,6 +47,10 @@ class Operation(NamedTuple):
     """The first line of that module's docstring, after the address that it begins with."""
     name: str
     """The view's."""
+    raw: tuple[str, ...]
+    """Media types of a body that is not ``body``: the view gets its bytes."""
+    proof: str
+    """What proves who asks, where no key is asked for; empty: nothing needs to."""
 
 
 OPERATIONS: list[Operation] = []
@@ -65,10 +69,14 @@ def operation(
     status: int = 200,
     errors: Mapping[int, str] | None = None,
     test_keys: bool = False,
+    raw: tuple[str, ...] = (),
+    proof: str = "",
+    max_bytes: int | None = None,
 ) -> Callable[[Callable[..., BaseModel | Response]], Callable[..., Response]]:
     """Mount a view that takes the path's parameters, and ``body`` and ``query`` checked, by name;
     what it returns is the answer. ``test_keys``: what it is about is test mail or nobody's, or it
-    knows the difference; other operations are closed to test keys."""
+    knows the difference; other operations are closed to test keys. ``max_bytes``: of a request,
+    where it is less than others'."""
 
     def mount(view: Callable[..., BaseModel | Response]) -> Callable[..., Response]:
         group = view.__module__.rpartition(".")[2]
@@ -91,6 +99,8 @@ def operation(
                 group=group,
                 about=about,
                 name=view.__name__,
+                raw=raw,
+                proof=proof,
             )
         )
 
@@ -98,13 +108,17 @@ def operation(
         def serve(**parameters: str) -> Response:
             _refuse_nul()
             given: dict[str, Any] = dict(parameters)
+            if max_bytes is not None:
+                request.max_content_length = max_bytes
             if scope is not None:
                 g.mailer_key = authenticate(scope, test_keys=test_keys)
                 check_sees(g.mailer_key, parameters.get("email_id"))
             if query is not None:
                 given["query"] = query.model_validate(request.args.to_dict())
             if body is not None:
-                given["body"] = body.model_validate_json(read())
+                given["body"] = body.model_validate_json(read_json())
+            if raw:
+                given["body"] = read(*raw)
             answer = view(**given)
             if isinstance(answer, Response):
                 return answer

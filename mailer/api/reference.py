@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
+from .body import JSON
 from .examples import Schema, resolved
 
 _PLURALS = {"object": "objects", "string": "strings", "integer": "integers", "boolean": "booleans"}
@@ -92,7 +93,8 @@ def _entry(document: Schema, path: str, method: str, operation: Schema) -> Entry
     responses = operation["responses"]
     status = next(status for status in responses if status < "400")
     answer = _json(responses[status])
-    body = _json(operation["requestBody"]) if "requestBody" in operation else None
+    given = operation["requestBody"]["content"] if "requestBody" in operation else {}
+    body = given.get(JSON) or None
     schema = resolved(body["schema"], schemas) if body else {}
     parameters: dict[str, list[Field]] = {"Path": [], "Query": [], "Header": []}
     for one in operation["parameters"]:
@@ -127,12 +129,15 @@ def _curl(base: str, path: str, method: str, operation: Schema, body: Schema | N
         if one["in"] == "query" and one["required"]
     ]
     lines = [f"curl {address}" if not asked else f"curl '{address}?{'&'.join(asked)}'"]
-    if method != ("POST" if body else "GET"):
+    media = next(iter(operation.get("requestBody", {}).get("content", ())), None)
+    if method != ("POST" if media else "GET"):
         lines[0] = lines[0].replace("curl ", f"curl -X {method} ", 1)
     if operation["security"]:
         lines.append('-H "Authorization: Bearer $RESEND_API_KEY"')
     if body:
-        lines += ['-H "Content-Type: application/json"', f"-d {quote(_indented(body['example']))}"]
+        lines += [f'-H "Content-Type: {JSON}"', f"-d {quote(_indented(body['example']))}"]
+    elif media:
+        lines += [f'-H "Content-Type: {media}"', "--data-binary @FILE"]
     return " \\\n  ".join(lines)
 
 

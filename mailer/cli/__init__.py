@@ -30,6 +30,7 @@ _COMMANDS = {
     "suppressions": "suppressions:suppressions",
     "keys": "keys:keys",
     "webhooks": "webhooks:webhooks",
+    "bounce": "bounce:bounce",
     "status": "status:status",
     "preview": "preview:preview",
     "test": "test:test",

@@ -44,6 +44,7 @@ def export(address: str) -> None:
             "user": user and {name: getattr(user, name) for name in _OF_USER},
             "suppressions": [_columns(one) for one in state.ledger.suppressions_of([address])],
             "emails": [_document(state, one) for one in state.ledger.export(address)],
+            "reports": [_columns(one) for one in state.ledger.reports_without_delivery(address)],
         }
     )
 
@@ -105,7 +106,8 @@ def _say(verb: str, purged: Purged, account: bool, kept: int, *, err: bool = Fal
     click.echo(
         f"{verb} {output.deliveries(purged.deliveries)} ({purged.cancelled} still queued), "
         f"{emails}, {_number(int(account), 'account')}; "
-        f"the address in {_number(purged.shared, 'email')} of others too",
+        f"the address in {_number(purged.shared, 'email')} of others too"
+        + (f"; {_number(purged.reports, 'report')}" if purged.reports else ""),
         err=err,
     )
     if kept:
@@ -144,6 +146,7 @@ def _deliveries(history: History) -> Iterator[dict[str, Any]]:
             **_columns(one),
             "attempts": [_columns(attempt) for attempt in history.attempts[one.id]],
             "audit": [_columns(entry) for entry in history.audit[one.id]],
+            "reports": [_columns(report) for report in history.reports[one.id]],
         }
 
 

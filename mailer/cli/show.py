@@ -22,6 +22,10 @@ _NOT_SENT = {
     "test key": "it was sent with a test key, and no transport is for test",
 }
 """How the words of an attempt begin of which no server knows, and why."""
+_OF_REPORT = (
+    "received_at", "occurred_at", "kind", "permanent", "source", "recipient", "code", "enhanced",
+    "words",
+)  # fmt: skip
 
 
 @click.command(short_help="Show an email, and what happens next.")
@@ -91,18 +95,26 @@ def _print(history: History, commands: str, hindered: str | None) -> None:
     )
     for delivery in history.deliveries:
         tried = f"attempt {delivery.attempts} of {delivery.attempts_allowed}"
+        reported = f", {delivery.outcome}" if delivery.outcome != delivery.state else ""
         click.echo(
-            f"\n{output.printable(delivery.recipient)}: {delivery.state}"
+            f"\n{output.printable(delivery.recipient)}: {delivery.state}{reported}"
             + (f", {tried}" if delivery.attempts else "")
         )
-        for at, event in _events(history, delivery.id):
+        for at, event in _events(history, delivery.id, delivery.recipient):
             click.echo(f"  {output.local(at)}  {output.printable(event)}")
         attempts = history.attempts[delivery.id]
         following = what_happens_next(delivery, email, attempts, commands, hindered=hindered)
         click.echo(f"  {output.printable(following)}")
 
 
-def _events(history: History, delivery_id: int) -> list[tuple[datetime, str]]:
+def _report(report: Any, *, of_another: bool) -> str:
+    words = said(report.code, report.enhanced, report.words)
+    what = report.kind + (" for good" if report.permanent else "")
+    what += f" at {report.recipient}" if of_another and report.recipient else ""
+    return f"{what}, says {report.source}" + (f": {words}" if words else "")
+
+
+def _events(history: History, delivery_id: int, recipient: str) -> list[tuple[datetime, str]]:
     """Return attempts and what people did, in order of time; attempts that ended alike are one."""
     events = [
         (one.ended_at, f"attempt {one.number}", _ending(one))
@@ -110,6 +122,10 @@ def _events(history: History, delivery_id: int) -> list[tuple[datetime, str]]:
     ]
     events += [
         (entry.at, "", f"{entry.action} by {entry.actor}") for entry in history.audit[delivery_id]
+    ]
+    events += [
+        (one.received_at, "", _report(one, of_another=one.recipient != recipient.lower()))
+        for one in history.reports[delivery_id]
     ]
     alike = groupby(sorted(events), key=lambda event: event[1:])
     return [_told([at for at, *_ in group], *event) for event, group in alike]
@@ -171,6 +187,8 @@ def what_happens_next(
             then = "waits for a person, as unknown" if holds else "is queued again"
             when = _ahead(delivery.lease_until)
             words = f"A worker is sending it; if its outcome is not known {when}, it {then}."
+        case Status.SENT if delivery.outcome == "bounced":
+            words = "Nothing more happens: the server had it, and it came back."
         case Status.SENT:
             words = f"Nothing more happens: {_where(attempts)}."
         case Status.UNKNOWN:
@@ -260,6 +278,10 @@ def _delivery_documents(
             "audit": [
                 {name: getattr(entry, name) for name in ("at", "actor", "action")}
                 for entry in history.audit[one.id]
+            ],
+            "reports": [
+                {name: getattr(report, name) for name in _OF_REPORT}
+                for report in history.reports[one.id]
             ],
             "next": what_happens_next(
                 one, history.email, history.attempts[one.id], commands, hindered=hindered

@@ -2,10 +2,10 @@
 
 `Ledger` gathers the verbs; each group of them has its own file: `record` (accept), `claims`
 (claim), `settling` (settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel,
-resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `retention` (erase what is
-old), `person` (what is stored of one person; erase it), `events` (what webhooks are to be told),
-`telling` (tell it), `queries`, `emails`, `counts` and `figures` (read only), with `filters` to say
-which deliveries.
+resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `reports` (what mail
+systems said later), `retention` (erase what is old), `person` (what is stored of one person; erase
+it), `events` (what webhooks are to be told), `telling` (tell it), `queries`, `emails`, `counts` and
+`figures` (read only), with `filters` to say which deliveries.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from ..content import Attachment
 from ..db import Database
+from ..inbound.told import Told
 from . import (
     claims,
     counts,
@@ -29,6 +30,7 @@ from . import (
     person,
     queries,
     record,
+    reports,
     retention,
     settling,
     suppressions,
@@ -39,11 +41,22 @@ from . import (
 from .claims import Batch, Claimed
 from .filters import Filters
 from .record import Draft, Recorded
+from .reports import Reported
 from .settling import Settlement
 from .suppressions import Origin
 from .sweeping import Swept
 
-__all__ = ["Batch", "Claimed", "Draft", "Filters", "Ledger", "Recorded", "Settlement", "Swept"]
+__all__ = [
+    "Batch",
+    "Claimed",
+    "Draft",
+    "Filters",
+    "Ledger",
+    "Recorded",
+    "Reported",
+    "Settlement",
+    "Swept",
+]
 
 
 class Ledger:
@@ -209,6 +222,20 @@ class Ledger:
             found += some
             if some < telling.AT_ONCE:
                 return found
+
+    def report(self, told: Sequence[Told], *, suppress_bounces: bool) -> Reported:
+        """Store what mail systems told of deliveries, each once, and record as sent what it proves
+        to be. Addresses that complained are suppressed, and those that bounced for good."""
+        if any(one.email_id is None for one in told):
+            with self.database.read() as connection:
+                told = reports.find_references(connection, told)
+        with self.database.begin() as connection:
+            return reports.add(connection, told, suppress_bounces=suppress_bounces)
+
+    def reports_without_delivery(self, address: str) -> Sequence[sa.Row[reports.Stored]]:
+        """Return what was reported of an address and is about no delivery that is here."""
+        with self.database.read() as connection:
+            return reports.without_delivery(connection, address)
 
     def prune(
         self, *, keep_bodies_seconds: float, keep_seconds: float, for_seconds: float

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ..models import IS_TEST, Delivery, Email
-from .filters import STATE_OF
+from .reports import OUTCOME_OF
 
 
 class Page(NamedTuple):
@@ -15,7 +15,7 @@ class Page(NamedTuple):
 
     emails: list[sa.Row[Any]]
     states: dict[str, list[str]]
-    """By email id: the states of its deliveries, in their order."""
+    """By email id: the states of its deliveries, in their order, or what was reported of them."""
     has_more: bool
 
 
@@ -49,7 +49,7 @@ def page(
 def states(connection: sa.Connection, email_ids: list[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {email_id: [] for email_id in email_ids}
     statement = (
-        sa.select(Delivery.email_id, STATE_OF)
+        sa.select(Delivery.email_id, OUTCOME_OF)
         .where(Delivery.email_id.in_(email_ids))
         .order_by(Delivery.id)
     )

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ..db import Database
 from ..expressions import now
-from ..models import OPEN, AuditEntry, Delivery, Email, Status
+from ..models import OPEN, AuditEntry, Delivery, Email, Report, Status
 from . import operations, queries
 from .retention import erase_content
 
@@ -34,6 +34,8 @@ class Purged(NamedTuple):
     """Deliveries that were still queued, before they were deleted."""
     left: int = 0
     """Emails that stay for now, because they are being sent."""
+    reports: int = 0
+    """Deleted: what mail systems reported of the address that no delivery to it has."""
 
 
 class _Part(NamedTuple):
@@ -64,11 +66,16 @@ def purge(database: Database, address: str, actor: str, *, dry_run: bool) -> Pur
         if dry_run:
             found = [_part(connection, id, address) for id in ids]
             queued = _count_queued(connection, address)
-            return _sum([_counted(part) for part in found if part], queued)
+            reported = connection.execute(
+                sa.select(sa.func.count()).select_from(Report).where(_reported_of(address))
+            ).scalar_one()
+            counted = _sum([_counted(part) for part in found if part], queued)
+            return counted._replace(reports=reported)
     with database.begin() as connection:
         cancelled = operations.cancel(connection, [_is(Delivery.recipient, address)], actor)
         entry = {"at": now(), "actor": actor, "action": "purged"}
         connection.execute(sa.insert(AuditEntry).values(entry))
+        reported = connection.execute(sa.delete(Report).where(_reported_of(address))).rowcount
     done = []
     for id in ids:
         with database.begin() as connection:
@@ -77,10 +84,18 @@ def purge(database: Database, address: str, actor: str, *, dry_run: bool) -> Pur
             if part := _part(connection, id, address):
                 _erase(connection, part, address, actor)
                 done.append(_counted(part))
-    purged = _sum(done, len(cancelled))
+    purged = _sum(done, len(cancelled))._replace(reports=reported)
     words = " ".join(f"{name}={count}" for name, count in purged._asdict().items())
     log.info("purged %s actor=%s", words, actor)
     return purged
+
+
+def _reported_of(address: str) -> sa.ColumnElement[bool]:
+    # Those of deliveries to it go with them. One that is being sent keeps them: they may prove what
+    # is never heard.
+    theirs = sa.select(Delivery.id).where(_is(Delivery.recipient, address))
+    is_theirs = sa.and_(Report.delivery_id.is_not(None), Report.delivery_id.in_(theirs))
+    return sa.and_(Report.recipient == address.lower(), ~is_theirs)
 
 
 def _email_ids(connection: sa.Connection, address: str) -> list[str]:

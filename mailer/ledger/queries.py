@@ -10,8 +10,9 @@ import sqlalchemy as sa
 
 from ..content import Attachment
 from ..errors import NotFound
-from ..models import Attached, Attempt, AuditEntry, Delivery, Email
+from ..models import Attached, Attempt, AuditEntry, Delivery, Email, Report
 from .filters import STATE_OF, Filters
+from .reports import OUTCOME_OF
 
 Listed = Any  # a row of `listing`: the columns named there
 
@@ -28,6 +29,7 @@ class History(NamedTuple):
     attempts: dict[int, list[sa.Row[Any]]]
     """By delivery id, in order."""
     audit: dict[int, list[sa.Row[Any]]]
+    reports: dict[int, list[sa.Row[Any]]]
     attachments: list[sa.Row[Any]]
     """``id, filename, content_type, content_id, size``, in order; the files stay where they are."""
 
@@ -68,7 +70,7 @@ def history(connection: sa.Connection, email_id: str) -> History:
     if email is None:
         raise NotFound(f"there is no email {email_id!r}")
     deliveries = connection.execute(
-        sa.select(Delivery.__table__, STATE_OF.label("state"))
+        sa.select(Delivery.__table__, STATE_OF.label("state"), OUTCOME_OF.label("outcome"))
         .where(Delivery.email_id == email_id)
         .order_by(Delivery.id)
     ).all()
@@ -78,12 +80,13 @@ def history(connection: sa.Connection, email_id: str) -> History:
         list(deliveries),
         _by_delivery(connection, Attempt, ids),
         _by_delivery(connection, AuditEntry, ids),
+        _by_delivery(connection, Report, ids),
         _files(connection, email_id) if email.has_attachments else [],
     )
 
 
 def _by_delivery(
-    connection: sa.Connection, table: type[Attempt | AuditEntry], ids: list[int]
+    connection: sa.Connection, table: type[Attempt | AuditEntry | Report], ids: list[int]
 ) -> dict[int, list[sa.Row[Any]]]:
     found: dict[int, list[sa.Row[Any]]] = {id: [] for id in ids}
     statement = sa.select(table.__table__).where(table.delivery_id.in_(ids)).order_by(table.id)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from ..db import Database
 from ..expressions import now
-from ..models import HAS_CONTENT, OPEN, Attached, Delivery, Email, Status
+from ..models import HAS_CONTENT, OPEN, Attached, Delivery, Email, Report, Status
 
 AT_ONCE = 200
 """Emails of one transaction, so that it holds SQLite's one write lock for some milliseconds."""
@@ -31,6 +31,8 @@ class Pruned(NamedTuple):
     """Emails whose content was erased."""
     deleted: int
     """Emails deleted, with all that belonged to them."""
+    reports: int = 0
+    """Reports deleted that were about no delivery here; the others go with their email."""
 
 
 def prune(
@@ -40,7 +42,8 @@ def prune(
     until = time.monotonic() + for_seconds
     deleted = _walk(database, _OLD, _delete, keep_seconds, until)
     erased = _walk(database, _OLD_WITH_CONTENT, _erase, keep_bodies_seconds, until)
-    return Pruned(erased=erased, deleted=deleted)
+    reports = _walk(database, _OLD_REPORTS, _delete_reports, keep_seconds, until)
+    return Pruned(erased=erased, deleted=deleted, reports=reports)
 
 
 # By id, which sorts by time of acceptance: what was accepted lately is not looked at, and what was
@@ -54,6 +57,18 @@ _CANDIDATES = (
 )
 _OLD = _CANDIDATES
 _OLD_WITH_CONTENT = _CANDIDATES.where(HAS_CONTENT)
+# Their ids sort by the time when they came.
+_OLD_REPORTS = (
+    sa.select(Report.id)
+    .where(
+        Report.id > sa.bindparam("after_"),
+        Report.id < sa.bindparam("before_"),
+        Report.delivery_id.is_(None),
+    )
+    .order_by(Report.id)
+    .limit(AT_ONCE)
+    .with_for_update(skip_locked=True)
+)
 _IDS: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
 # What must be so of every delivery is asked in a statement of its own, after the lock: a retry
 # takes the same lock, so it is either seen here or sees what was done here.
@@ -91,6 +106,13 @@ def _delete(connection: sa.Connection, values: dict[str, Any]) -> int:
     return connection.execute(_DELETE, values).rowcount
 
 
+_DELETE_REPORTS = sa.delete(Report).where(Report.id.in_(_IDS))
+
+
+def _delete_reports(connection: sa.Connection, values: dict[str, Any]) -> int:
+    return connection.execute(_DELETE_REPORTS, {"ids": values["ids"]}).rowcount
+
+
 _CONTENTLESS: dict[str, Any] = {"context": None, "text": None, "html": None, "erased_at": now()}
 _ERASE = (
     sa.update(Email)
@@ -115,5 +137,5 @@ def erase_content(connection: sa.Connection, email_id: str) -> None:
 
 
 def _smallest_id(instant: float) -> str:
-    """Return what sorts before the id of every email accepted at ``instant`` or later."""
+    """Return what sorts before the id of everything stored at ``instant`` or later."""
     return str(uuid.UUID(int=max(0, int(instant * 1000)) << 80))

@@ -11,7 +11,7 @@ from ..expressions import now, one_of
 from ..models import IS_SENDING, Attempt, Delivery, Email, Status
 from ..outcome import UNBEGUN, Kind, Outcome
 from ..prepared import Prepared
-from . import events, suppressions
+from . import events, proof, suppressions
 
 
 class Settlement(NamedTuple):
@@ -147,6 +147,9 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
             _SENT.run(connection, [{"ids_": [one.delivery_id for one in sent]}])
         if other:
             _OTHER.run(connection, [_transition(token, one) for one in other])
+    # Of a first attempt whose reply was heard, no report can be there.
+    doubted = [one for one in other if one.attempt > 1 or one.outcome.kind is Kind.AMBIGUOUS]
+    proven = proof.prove(connection, [one.delivery_id for one in doubted])
     if unbegun:
         ids = [one.delivery_id for one in unbegun]
         _HAND_BACK.run(connection, [{"ids_": ids, "claim_": token}])
@@ -154,8 +157,8 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
         _CAP.run(connection, [_turn(token, one) for one in capped])
     if tried:
         _ATTEMPT.run(connection, [_attempt(one) for one in tried])
-    if sent:
-        erase_contexts(connection, {one.email_id for one in sent})
+    if sent or proven:
+        erase_contexts(connection, {*_emails(sent), *_emails(proven)})
     if bounced := [one for one in other if one.suppresses]:
         suppressions.add_bounced(connection, {one.delivery_id: _said(one) for one in bounced})
 
@@ -176,6 +179,10 @@ def _move_and_tell(
 def _note(one: Settlement) -> events.Note:
     told = {} if one.status is Status.SENT else events.details(one.outcome, one.attempt)
     return events.Note(events.TYPE_OF[one.status], one.email_id, one.delivery_id, told)
+
+
+def _emails(ended: Sequence[Settlement] | Sequence[proof.Proven]) -> set[str]:
+    return {one.email_id for one in ended}
 
 
 def erase_contexts(connection: sa.Connection, email_ids: Iterable[str]) -> None:

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from ..expressions import now
 from ..models import LANES, Attempt, AuditEntry, Delivery, Email, Status, Sweeps
-from . import events, telling
+from . import events, proof, telling
+from .settling import erase_contexts
 from .switches import is_paused
 
 CRASHES_ALLOWED = 3
@@ -134,6 +135,8 @@ def _give_up_leases(connection: sa.Connection) -> int:
             for row in rows
         ]
         events.note(connection, notes)
+        if proven := proof.prove(connection, [row.id for row in rows]):
+            erase_contexts(connection, {one.email_id for one in proven})
     return len(rows)
 
 

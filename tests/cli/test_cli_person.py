@@ -50,7 +50,10 @@ def test_purge_erases_deliveries_and_account_and_says_what_it_was(run: Run, app:
 
 def test_purge_says_the_same_to_programs(run: Run) -> None:
     run(*HELLO, "--to", "ann@example.com")
-    counts = {"emails": 1, "deliveries": 1, "shared": 0, "cancelled": 0, "left": 0, "accounts": 0}
+    counts = {
+        "emails": 1, "deliveries": 1, "shared": 0, "cancelled": 0, "left": 0, "reports": 0,
+        "accounts": 0,
+    }  # fmt: skip
     kept = {"suppressions": 0}
     dry = run("purge", *ANN, "--dry-run", "--json")
     assert json.loads(dry.stdout) == {"erased": counts, "kept": kept, "dry_run": True}
@@ -128,6 +131,7 @@ def test_export_prints_everything_but_the_password(run: Run, app: Flask, catcher
 def test_export_of_an_unknown_address_is_empty(run: Run) -> None:
     assert json.loads(run("export", *ANN).stdout) == {
         "address": "Ann@example.com", "user": None, "suppressions": [], "emails": [],
+        "reports": [],
     }  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def get(email_id: str) -> Email:
     """Return an email and its last event."""
     history = current().ledger.show(email_id)
     waiting = [one.due_at for one in history.deliveries if one.state == "scheduled"]
-    states = [one.state for one in history.deliveries]
+    states = [one.outcome for one in history.deliveries]
     return Email.of(history.email, states, scheduled_at=min(waiting, default=None))
 
 
@@ -136,9 +136,12 @@ def get(email_id: str) -> Email:
     test_keys=True,
 )
 def deliveries(email_id: str) -> ListOf[Delivery]:
-    """Return what became of each recipient's copy, with every attempt."""
+    """Return what became of each recipient's copy, with every attempt and report."""
     history = current().ledger.show(email_id)
-    data = [Delivery.of(one, history.attempts[one.id]) for one in history.deliveries]
+    data = [
+        Delivery.of(one, history.attempts[one.id], history.reports[one.id])
+        for one in history.deliveries
+    ]
     return ListOf[Delivery](data=data)
 
 

@@ -304,6 +304,8 @@ class RetriedMany(Answer):
 # Of an email with several recipients, the first of these that one of them is in.
 _EVENTS = {
     "failed": "failed",
+    "bounced": "bounced",
+    "complained": "complained",
     "unknown": "unknown",
     "suppressed": "suppressed",
     "expired": "expired",
@@ -313,6 +315,7 @@ _EVENTS = {
     "queued": "queued",
     "scheduled": "scheduled",
     "sent": "sent",
+    "delivered": "delivered",
 }
 LAST_EVENTS = frozenset(_EVENTS.values())
 
@@ -351,7 +354,7 @@ class Email(Answer):
 
     @classmethod
     def of(cls, row: Any, states: Sequence[str], *, scheduled_at: datetime | None = None) -> Self:
-        """Return an `Email` of the ledger; ``states`` are those of its deliveries."""
+        """Return an `Email` of the ledger; ``states``: its deliveries', or what was reported."""
         addresses = {
             name: [Address(*pair) for pair in pairs] for name, pairs in row.addresses.items()
         }
@@ -398,6 +401,39 @@ class Attempt(Answer):
     """What the server said."""
 
 
+class Report(Answer):
+    """What a mail system said after it had taken the copy."""
+
+    kind: Literal["delivered", "bounced", "complained"]
+    received_at: Shown
+    occurred_at: Shown
+    """By the clock of the source."""
+    source: str
+    recipient: str
+    """Another one than the delivery's when the mail was passed on."""
+    permanent: bool
+    """The address is at fault, and will be at the next email."""
+    code: int
+    """Of SMTP; 0: none was told."""
+    enhanced: str
+    words: str
+
+    @classmethod
+    def of(cls, row: Any) -> Self:
+        """Return a `Report` of the ledger."""
+        return cls(
+            kind=row.kind,
+            received_at=row.received_at,
+            occurred_at=row.occurred_at,
+            source=row.source,
+            recipient=row.recipient,
+            permanent=row.permanent,
+            code=row.code or 0,
+            enhanced=row.enhanced or "",
+            words=row.words or "",
+        )
+
+
 class Delivery(Answer):
     """What became of one recipient's copy."""
 
@@ -409,9 +445,10 @@ class Delivery(Answer):
     reason: str
     """Why it is in this state."""
     attempts: list[Attempt]
+    reports: list[Report]
 
     @classmethod
-    def of(cls, row: Any, attempts: Sequence[Any]) -> Self:
+    def of(cls, row: Any, attempts: Sequence[Any], reports: Sequence[Any]) -> Self:
         """Return a `Delivery` of the ledger."""
         return cls(
             recipient=row.recipient,
@@ -431,6 +468,7 @@ class Delivery(Answer):
                 )
                 for one in attempts
             ],
+            reports=[Report.of(one) for one in reports],
         )
 
 

@@ -91,6 +91,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=12), nullable=False),
         sa.Column("source", sa.String(length=20), nullable=False),
         sa.Column("source_id", sa.String(length=200), nullable=False),
+        sa.Column("once", sa.String(length=100), nullable=True),
         sa.Column("received_at", sa.Double(), nullable=False),
         sa.Column("occurred_at", sa.Double(), nullable=True),
         sa.Column("recipient", sa.String(length=320), nullable=False),
@@ -109,6 +110,7 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name="pk_mailer_reports"),
+        sa.UniqueConstraint("once", name="uq_mailer_reports_once"),
         sa.UniqueConstraint("source", "source_id", name="uq_mailer_reports_source_source_id"),
     )
     op.create_index(
