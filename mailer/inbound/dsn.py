@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import re
 from email.message import Message
 from hashlib import sha256
 from typing import Any
@@ -16,10 +17,18 @@ READ_BYTES = 500_000
 RECIPIENTS_MAX = 500
 SOURCE = "dsn"
 
-_STATUS = frozenset({"message/delivery-status", "message/global-delivery-status"})
-_FEEDBACK = "message/feedback-report"
-_ORIGINALS = frozenset({"message/rfc822", "message/global"})
-_HEADERS = frozenset({"text/rfc822-headers", "message/global-headers"})
+# The parser takes every `message/...` for a whole message, which most of these are not, and
+# decodes none of them.
+_FIELDS = re.compile(
+    rb"\bmessage/(?=(?:global-)?delivery-status\b|feedback-report\b|global-headers\b)",
+    re.IGNORECASE,
+)
+_STATUS = ("text/delivery-status", "text/global-delivery-status")
+_FEEDBACK = "text/feedback-report"
+_ORIGINALS = frozenset(
+    {"message/rfc822", "message/global", "text/rfc822-headers", "text/global-headers"}
+)
+_BLANK_LINE = re.compile(rb"\n[ \t]*(?:\n[ \t]*)+(?=[^\n])")
 # "Delayed" is no end, and "relayed" says that nobody will know it.
 _KINDS: dict[str, Kind] = {"failed": "bounced", "delivered": "delivered", "expanded": "delivered"}
 _COMPLAINTS = frozenset({"abuse", "fraud", "virus", "opt-out", "other"})
@@ -38,7 +47,7 @@ def read(raw: bytes) -> Heard:
 
 
 def _read(raw: bytes) -> Heard:
-    message = email.message_from_bytes(raw)
+    message = email.message_from_bytes(_FIELDS.sub(b"text/", raw))
     if message.get_content_type() != "multipart/report" or not message.is_multipart():
         given = message.get_content_type()
         raise NotAReport(f"expected a message of type multipart/report, got {given}"[:200])
@@ -50,7 +59,7 @@ def _read(raw: bytes) -> Heard:
     source = sha256(named.encode(errors="replace") or raw).hexdigest()
     if _FEEDBACK in types:
         return _feedback(types[_FEEDBACK], message, message_id, source)
-    status = next((types[one] for one in sorted(_STATUS) if one in types), None)
+    status = next((types[one] for one in _STATUS if one in types), None)
     if status is None:
         raise NotAReport(
             "expected a part message/delivery-status or message/feedback-report, got none"
@@ -63,7 +72,7 @@ def _read(raw: bytes) -> Heard:
     reports = [
         _report(kind, block, message, message_id, source)
         for block in recipients
-        if (kind := _KINDS.get(_field(block, "action").lower())) is not None
+        if (kind := _KINDS.get(_action(block))) is not None
     ]
     return Heard(reports, ignored=len(recipients) - len(reports))
 
@@ -119,10 +128,15 @@ def _feedback(part: Message, message: Message, message_id: str | None, source: s
     return Heard([complaint])
 
 
+def _action(block: Message) -> str:
+    word, *_ = _field(block, "action").lower().partition("(")  # a comment
+    return word.strip()
+
+
 def _original_id(message: Message, parts: list[Message]) -> str | None:
     """Return the Message-ID of what the report is about."""
     for part in parts:
-        if part.get_content_type() in _ORIGINALS | _HEADERS:
+        if part.get_content_type() in _ORIGINALS:
             for block in _blocks(part):
                 if named := _field(block, "message-id"):
                     return named
@@ -132,12 +146,12 @@ def _original_id(message: Message, parts: list[Message]) -> str | None:
 
 
 def _blocks(part: Message) -> list[Message]:
-    """Return groups of fields: the stdlib parses some types, others it leaves as text."""
+    """Return groups of fields: a message's header, or what blank lines divide."""
     if part.is_multipart():
         return _parts(part)
     decoded = part.get_payload(decode=True)
     raw = decoded if isinstance(decoded, bytes) else b""
-    groups = raw.replace(b"\r\n", b"\n").strip(b"\n").split(b"\n\n")
+    groups = _BLANK_LINE.split(raw.replace(b"\r\n", b"\n").strip(b"\n"))
     return [email.message_from_bytes(group + b"\n\n") for group in groups[: RECIPIENTS_MAX + 2]]
 
 
@@ -147,7 +161,10 @@ def _parts(message: Message) -> list[Message]:
 
 
 def _field(message: Message, name: str) -> str:
-    return told.one_line(str(message.get(name, "")), 2 * told.WORDS_MAX)
+    # Not `message.get`, which replaces what is not ASCII. UTF-8 it may be (RFC 6532).
+    found = next((value for key, value in message.raw_items() if key.lower() == name), "")
+    text = str(found).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return told.one_line(text, 2 * told.WORDS_MAX)
 
 
 def _typed(value: str) -> str:

@@ -22,15 +22,12 @@ class _Stay(HTTPRedirectHandler):
         return None
 
 
-_opener = build_opener(_Stay)
-
-
 def get(url: str) -> bytes:
     """Return what is there. Raises Unreachable; ValueError for anything but https."""
     if not url.startswith("https://"):
         raise ValueError(f"expected https://..., got {url[:100]!r}")
     try:
-        with _opener.open(url, timeout=_TIMEOUT_SECONDS) as answer:
+        with build_opener(_Stay).open(url, timeout=_TIMEOUT_SECONDS) as answer:
             body: bytes = answer.read(LONGEST_BYTES + 1)
     except (OSError, HTTPException) as error:
         raise Unreachable(f"{url[:200]} cannot be fetched: {error}") from error

@@ -9,7 +9,7 @@ import re
 from base64 import b64decode
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -17,6 +17,9 @@ from pydantic import Field
 from ..errors import NotAReport, NotAuthentic, Unreachable
 from . import documents
 from .https import Get
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 # The name of a region, and nothing else: `sns.s3-us-west-2.amazonaws.com` is a bucket that
 # somebody called `sns`.
@@ -58,7 +61,7 @@ class Signers:
 
     def __init__(self, get: Get) -> None:
         self.get = get
-        self._certificates: dict[str, bytes] = {}
+        self._certificates: dict[str, Certificate] = {}
 
     def check(self, message: Notification, topics: Collection[str]) -> None:
         """Raise NotAuthentic unless the message is from one of the topics; Unreachable when its
@@ -85,10 +88,15 @@ class Signers:
             )
         self.get(url)
 
-    def _certificate(self, url: str) -> bytes:
+    def _certificate(self, url: str) -> Certificate:
+        from cryptography import x509  # noqa: PLC0415 - 5 MB, for the few that are posted to
+
         certificate = self._certificates.get(url)
         if certificate is None:
-            certificate = self.get(url)
+            try:
+                certificate = x509.load_pem_x509_certificate(self.get(url))
+            except ValueError as error:
+                raise Unreachable(f"{url}: expected a certificate there") from error
             while len(self._certificates) >= _KEPT:
                 self._certificates.pop(next(iter(self._certificates)), None)
             self._certificates[url] = certificate
@@ -110,18 +118,12 @@ def _is_of_sns(url: str) -> bool:
         return False
 
 
-def _check_signature(message: Notification, pem: bytes) -> None:
-    # 5 MB, for the few processes that are posted to.
-    from cryptography import x509  # noqa: PLC0415
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+def _check_signature(message: Notification, certificate: Certificate) -> None:
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - as above
     from cryptography.hazmat.primitives import hashes  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import padding, rsa  # noqa: PLC0415
 
-    try:
-        certificate = x509.load_pem_x509_certificate(pem)
-        key = certificate.public_key()
-    except ValueError as error:
-        raise Unreachable(f"{message.SigningCertURL}: expected a certificate") from error
+    key = certificate.public_key()
     if not isinstance(key, rsa.RSAPublicKey):
         raise NotAuthentic(f"{message.SigningCertURL}: expected the certificate of an RSA key")
     if not certificate.not_valid_before_utc <= datetime.now(UTC) <= certificate.not_valid_after_utc:
