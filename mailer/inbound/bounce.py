@@ -36,7 +36,7 @@ def details(
 ) -> dict[str, Any]:
     """Return the ``bounce`` of Resend's event ``email.bounced``."""
     said = " ".join(str(part) for part in (code, enhanced) if part)
-    heard = words if enhanced and enhanced in words else f"{said} {words}".strip()
+    heard = f"{said} {words}".strip()
     return {
         "type": "Permanent" if permanent else "Transient",
         "subType": _sub_type(enhanced),

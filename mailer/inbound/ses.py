@@ -102,7 +102,7 @@ def _bounced(mail: _Mail, bounce: _Bounce) -> list[told.Told]:
             permanent=bounce.bounceType == "Permanent",
             code=told.code_in(one.diagnosticCode),
             enhanced=told.enhanced_in(one.status) or told.enhanced_in(one.diagnosticCode),
-            words=(one.diagnosticCode or bounce.bounceSubType).removeprefix("smtp; "),
+            words=one.diagnosticCode or bounce.bounceSubType,
         )
         for one in bounce.bouncedRecipients
     ]

@@ -87,6 +87,8 @@ def make(
     if len(source_id) > SOURCE_ID_MAX:
         source_id = sha256(source_id.encode()).hexdigest()
     found = [address for address in map(_address, recipients) if address]
+    code = code if code is not None and 200 <= code <= 599 else None
+    enhanced = enhanced_in(enhanced)
     return Told(
         kind=kind,
         source=source,
@@ -97,9 +99,9 @@ def make(
         recipients=tuple(dict.fromkeys(found)),
         occurred_at=occurred_at,
         permanent=permanent,
-        code=code if code is not None and 200 <= code <= 599 else None,
-        enhanced=enhanced_in(enhanced),
-        words=one_line(words, WORDS_MAX),
+        code=code,
+        enhanced=enhanced,
+        words=_without(one_line(words, WORDS_MAX), code, enhanced),
     )
 
 
@@ -152,6 +154,14 @@ def one_line(text: str, longest: int | None = None) -> str:
         text = "".join(c if c.isprintable() else " " for c in text)
     text = " ".join(text.split())
     return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _without(words: str, code: int | None, enhanced: str | None) -> str:
+    """Return what was said, less the codes in front of it, which stand beside it."""
+    words = words.removeprefix("smtp;").lstrip()
+    for said in (code, enhanced):
+        words = words.removeprefix(str(said)).lstrip(" -") if said else words
+    return words
 
 
 def _address(text: str) -> str:

@@ -40,7 +40,7 @@ def test_a_failed_delivery_is_a_bounce_with_everything_that_was_said() -> None:
         permanent=True,
         code=550,
         enhanced="5.1.1",
-        words=f"550 5.1.1 <{ADA}>: Recipient address rejected: User unknown",
+        words=f"<{ADA}>: Recipient address rejected: User unknown",
     )
 
 
@@ -178,8 +178,8 @@ def test_what_follows_the_report_is_not_read_however_much_it_is() -> None:
 def test_no_words_of_others_are_stored_as_they_came() -> None:
     evil = recipient(Diagnostic_Code="smtp; 550 \x1b[2J\x00\x07 \u202e gone" + "x" * 10_000)
     one = read(reports.dsn(evil))
-    assert one.words.startswith("550 [2J gone")
-    assert len(one.words) == 500
+    assert one.words.startswith("[2J gone")
+    assert 490 < len(one.words) <= 500
     assert one.words.isprintable()
 
 

@@ -57,7 +57,7 @@ def test_a_bounce_is_the_same_whoever_tells_it(told: Told, at: datetime) -> None
         told.kind, told.email_id, told.recipients, told.permanent, told.code, told.enhanced,
     )  # fmt: skip
     assert (found, told.occurred_at) == (BOUNCED, at)
-    assert "5.1.1" in told.words
+    assert told.words[:1].isalpha()
     assert told.source_id
 
 

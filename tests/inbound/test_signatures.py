@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -76,3 +78,10 @@ def test_mailguns_signature_is_of_time_and_token() -> None:
 def test_mailguns_signature_of_another_day_is_refused(age: float) -> None:
     with pytest.raises(NotAuthentic, match="timestamp"):
         check_mailgun(reports.mailgun(key=KEY, age=age))
+
+
+def test_no_worker_loads_what_checks_signatures() -> None:
+    names = "('cryptography.hazmat', 'cryptography.x509', 'pydantic', 'mailer.inbound.ses')"
+    code = f"import sys, mailer.tasks; print([one for one in {names} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
