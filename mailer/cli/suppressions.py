@@ -17,7 +17,7 @@ from .steering import actor
 
 
 def _category(text: str) -> str:
-    if not CATEGORY.fullmatch(text):
+    if text and not CATEGORY.fullmatch(text):
         raise click.BadParameter(f"expected {CATEGORY_FORM}, got {text!r}")
     return text
 

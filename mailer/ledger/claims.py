@@ -155,7 +155,9 @@ _CLAIM = Prepared(
         sa.type_coerce(Delivery.due_at, sa.Double),
     )
 )
-_EMAILS = Prepared(sa.select(*_SENDING_NEEDS, suppressions.IS_ANY).where(one_of(Email.id, "ids_")))
+_EMAILS = Prepared(
+    sa.select(*_SENDING_NEEDS, suppressions.HOW_MANY).where(one_of(Email.id, "ids_"))
+)
 
 
 def claim(connection: sa.Connection, lane: str, limit: int, lease_seconds: float) -> Batch:

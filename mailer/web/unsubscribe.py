@@ -36,9 +36,7 @@ def ask(token: str) -> Response:
     choice = read(current_app.config, token)
     if choice is None:
         return _page("unknown", status=404)
-    known = current().ledger.suppressions_of([choice.address])
-    is_done = any(one.category == choice.category for one in known)
-    return _page("done" if is_done else "ask", token, choice)
+    return _page("done" if choice.category in _stopped(choice) else "ask", token, choice)
 
 
 @unsubscribe.post("/<token>")
@@ -56,7 +54,7 @@ def undo(token: str) -> Response:
     if choice is None:
         return _page("unknown", status=404)
     current().ledger.resubscribe(choice.address, choice.category)
-    return _page("undone", token, choice)
+    return _page("kept" if _stopped(choice) & {choice.category, ""} else "undone", token, choice)
 
 
 @unsubscribe.errorhandler(LedgerUnavailable)
@@ -65,6 +63,11 @@ def later(error: LedgerUnavailable) -> Response:
     answer = _page("later", status=503)
     answer.headers["Retry-After"] = "5"
     return answer
+
+
+def _stopped(choice: Choice) -> set[str]:
+    """Return the categories about which the address is not mailed; an empty one: all mail."""
+    return {one.category for one in current().ledger.suppressions_of([choice.address])}
 
 
 def _page(
