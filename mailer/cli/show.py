@@ -199,6 +199,11 @@ def what_happens_next(
             )
         case _ if email.erased_at:
             words = "Nothing more happens: its content was erased, so it cannot be sent again."
+        case Status.SUPPRESSED:
+            words = (
+                f"Nothing happens by itself: {retry} sends it, once its recipient is not "
+                "suppressed any more."
+            )
         case _:
             words = f"Nothing happens by itself: {retry} sends it, with fresh attempts."
     return words

@@ -71,7 +71,7 @@ def _stopped(choice: Choice) -> set[str]:
 
 
 def _page(
-    step: str, token: str = "", choice: Choice | None = None, *, status: int = 200
+    step: str, token: str | None = None, choice: Choice | None = None, *, status: int = 200
 ) -> Response:
     page = render_template(
         "mailer/unsubscribe.html",

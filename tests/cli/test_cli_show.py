@@ -157,7 +157,7 @@ def test_what_is_being_sent_says_when_it_is_given_up(
     assert sentence.endswith(f"{then}.")
 
 
-@pytest.mark.parametrize("state", ["failed", "expired", "cancelled", "suppressed"])
+@pytest.mark.parametrize("state", ["failed", "expired", "cancelled"])
 def test_what_is_final_says_how_to_send_it_again(run: Run, app: Flask, state: str) -> None:
     email_id = run(*HELLO).stdout.strip()
     change(app, status=state)
