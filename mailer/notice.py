@@ -21,18 +21,6 @@ SECRET_BEGINNING = "whsec_"  # nosec B105  # noqa: S105 - how each begins
 SCHEMES = ("webhook", "svix")
 """The headers are named by the standard, and by whom Resend's SDKs take them from."""
 
-# RFC 3463 -> how Resend sorts bounces.
-_BOUNCES = {
-    "1.1": "NoEmail",
-    "1.2": "NoEmail",
-    "1.6": "NoEmail",
-    "2.2": "MailboxFull",
-    "2.3": "MessageTooLarge",
-    "3.4": "MessageTooLarge",
-    "6.0": "ContentRejected",
-    "6.1": "ContentRejected",
-    "7.1": "ContentRejected",
-}
 _SUPPRESSED_FOR = {"bounce": "previous_bounce", "complaint": "previous_complaint"}
 
 
@@ -96,17 +84,8 @@ def _reason(telling: Telling) -> dict[str, Any]:
 
 
 def _bounce(telling: Telling) -> dict[str, Any]:
-    details = telling.details
-    enhanced = details.get("enhanced") or ""
-    permanent = details.get("permanent")
-    kind = "Undetermined" if permanent is None else "Permanent" if permanent else "Transient"
-    known = _BOUNCES.get(enhanced.partition(".")[2])
-    return {
-        "type": kind,
-        "subType": known or ("General" if enhanced else "Undetermined"),
-        "message": details.get("words") or "",
-        "diagnosticCode": _diagnostics(details),
-    }
+    found: dict[str, Any] = telling.details.get("bounce", {})
+    return found
 
 
 def _suppressed(telling: Telling) -> dict[str, Any]:
