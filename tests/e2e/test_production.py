@@ -9,11 +9,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from mailer import create_app, dispatch, dispatch_many
+from mailer import create_app, dispatch, dispatch_many, webhooks
 from mailer.dev.ports import free_port
 from mailer.dev.services import answers_http
+from mailer.ledger.events import TYPES
 from mailer.state import of
 
+from ..receiver import hang, receiver
 from ..smtp_server import Do, SMTPServer
 from ..worker import CHECKOUT, Process, environment, wait_until
 
@@ -37,7 +39,7 @@ def started(name: str, environ: dict[str, str], log: Path, *more: str) -> Iterat
 
 def test_the_procfile_has_what_the_page_says() -> None:
     page = (CHECKOUT / "docs" / "production.md").read_text()
-    assert list(commands()) == ["release", "web", "critical", "worker", "beat"]
+    assert list(commands()) == ["release", "web", "critical", "worker", "webhooks", "beat"]
     for name in commands():
         assert f"| `{name}` |" in page
 
@@ -81,3 +83,35 @@ def test_a_reset_finds_its_worker_free_while_a_slow_newsletter_holds_all_others(
             dispatch(to="ann@example.com", subject="Reset", text="Reset", lane="critical")
             wait_until(lambda: any(m.recipient == "ann@example.com" for m in smtp.messages), 5)
         of(app).close()
+
+
+def test_receivers_of_events_that_hang_hold_up_no_mail_and_no_other_receiver(
+    settings: dict[str, Any], redis_url: str, tmp_path: Path
+) -> None:
+    with SMTPServer() as smtp, ExitStack() as running, receiver(hang) as slow, receiver() as quick:
+        settings |= {
+            "MAIL_PORT": smtp.port,
+            "MAILER_WEBHOOK_ALLOW": "127.0.0.1",
+            "CELERY": {"broker_url": redis_url},
+        }
+        app = create_app(settings)
+        of(app).database.upgrade()
+        logs = {}
+        for name, more in (("worker", ["--concurrency", "1"]), ("webhooks", [])):
+            log = tmp_path / f"{name}.log"
+            logs[name] = running.enter_context(started(name, environment(settings), log, *more))
+        for process in logs.values():
+            wait_until(lambda process=process: " ready." in process.output, 20)  # type: ignore[misc]
+        with app.app_context():
+            for one in (slow, quick):
+                webhooks.create(of(app), one.url, TYPES)
+            for n in range(3):
+                dispatch(to=f"n{n}@example.com", subject="News", text="News")
+            # Nobody sweeps here: it is the commits that wake both.
+            quick.wait_for(6, seconds=10)
+            assert sorted(quick.types()) == ["email.queued"] * 3 + ["email.sent"] * 3
+            assert len(smtp.messages) == 3
+            assert slow.heard
+        slow.stop()
+        of(app).close()
+        assert "tell_webhooks" not in logs["worker"].output.split(" ready.")[1]
