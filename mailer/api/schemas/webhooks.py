@@ -61,7 +61,7 @@ class Webhook(WebhookId):
     disabled_reason: str
     """Empty: it is enabled."""
     failing_since: Shown
-    """Left out: what it was told last it took."""
+    """Empty: what it was told last it took."""
 
     @classmethod
     def of(cls, row: Any, **more: Any) -> Self:
@@ -96,7 +96,7 @@ class Event(Answer):
     status: Literal["pending", "delivered", "failed"]
     attempts: int
     next_attempt_at: Shown
-    """Left out: there is none."""
+    """Empty: there is none."""
 
     @classmethod
     def of(cls, row: Any) -> Self:
