@@ -267,8 +267,10 @@ class AuditEntry(Base):
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     at: Mapped[datetime] = mapped_column(Instant)
-    actor: Mapped[str] = mapped_column(sa.String(100))
-    action: Mapped[str] = mapped_column(sa.String(20))
+    actor: Mapped[str] = mapped_column(sa.String(120))
+    """Such as ``api key NAME``."""
+    action: Mapped[str] = mapped_column(sa.String(60))
+    """Such as ``rescheduled to INSTANT``."""
     delivery_id: Mapped[int | None] = mapped_column(
         sa.ForeignKey(Delivery.id, ondelete="CASCADE"), index=True
     )

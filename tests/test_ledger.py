@@ -512,6 +512,18 @@ def test_cancel_takes_what_is_queued_and_leaves_what_is_being_sent(ledger: Ledge
     assert ledger.claim("default", 1).deliveries == []
 
 
+def test_what_is_rescheduled_says_who_moved_it_and_to_when(ledger: Ledger) -> None:
+    hour = timedelta(hours=1)
+    (email,) = accept(ledger, draft(send_at=datetime.now(UTC) + hour))
+    longest = f"api key {'n' * 100}"
+    moved_to = datetime(2099, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert ledger.reschedule(email.id, moved_to, actor=longest)
+    history = ledger.show(email.id)
+    assert [one.due_at for one in history.deliveries] == [moved_to]
+    (entry,) = history.audit[history.deliveries[0].id]
+    assert (entry.actor, entry.action) == (longest, "rescheduled to 2099-12-31 23:59:59 UTC")
+
+
 FILTERS: list[tuple[str, Callable[[Email], Filters]]] = [
     ("status", lambda email: Filters(statuses=["failed"])),
     ("template", lambda email: Filters(template="reset")),

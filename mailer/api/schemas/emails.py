@@ -258,7 +258,7 @@ class RetryMany(Body):
     """The lane of the email."""
     recipient: str | None = None
     """Whom it is for."""
-    code: int | None = None
+    code: Annotated[int | None, Field(ge=0, le=999)] = None
     """SMTP code of the last attempt."""
     since: AwareDatetime | None = None
     """Accepted at or after."""

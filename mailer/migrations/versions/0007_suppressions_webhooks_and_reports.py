@@ -11,6 +11,7 @@ _IS_TEST = sa.text("is_test")
 
 
 def upgrade() -> None:
+    _set_audit_lengths(actor=120, action=60)  # names of API keys; "rescheduled to ..."
     op.create_table(
         "mailer_suppressions",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -161,6 +162,12 @@ def upgrade() -> None:
     )
 
 
+def _set_audit_lengths(*, actor: int, action: int) -> None:
+    with op.batch_alter_table("mailer_audit") as audit:
+        audit.alter_column("actor", type_=sa.String(actor), existing_nullable=False)
+        audit.alter_column("action", type_=sa.String(action), existing_nullable=False)
+
+
 def downgrade() -> None:
     op.drop_index("ix_mailer_emails_test", table_name="mailer_emails")
     op.drop_column("mailer_emails", "request_id")
@@ -181,3 +188,7 @@ def downgrade() -> None:
     op.drop_table("mailer_events")
     op.drop_table("mailer_webhooks")
     op.drop_table("mailer_suppressions")
+    # What was said at length before would not fit.
+    op.execute("UPDATE mailer_audit SET actor = substr(actor, 1, 100)")
+    op.execute("UPDATE mailer_audit SET action = substr(action, 1, 20)")
+    _set_audit_lengths(actor=100, action=20)
