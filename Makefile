@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults faults-quick bench bench-quick lock clean
+.PHONY: help demo test fuzz-api faults faults-quick bench bench-quick lock clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort
@@ -13,12 +13,15 @@ demo: .venv/demo.stamp ## sign a user up, reset a password, show the two emails;
 	@$(BIN)/mailer dev --demo
 
 # Three at a time on two cores: many tests wait for real processes.
-test: .venv/test.stamp ## ruff, mypy --strict, bandit and every test
+test: .venv/test.stamp .venv/node.stamp ## ruff, mypy --strict, bandit and every test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive mailer make_celery.py
 	$(BIN)/pytest --numprocesses 3
+
+fuzz-api: .venv/test.stamp ## ask the HTTP API for all that it describes and more, for half an hour
+	FUZZ=long $(BIN)/pytest tests/api/test_fuzz.py -s
 
 faults-quick: .venv/test.stamp ## kill and break everything with small counts, in some minutes
 	$(BIN)/pytest tests/faults --numprocesses 3
@@ -47,8 +50,14 @@ INSTALL = $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-
 	@$(INSTALL) --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
+# What stands in for programs in Node; without npm their tests are skipped.
+.venv/node.stamp: tests/node/package-lock.json .venv/python.stamp
+	@if command -v npm >/dev/null; then \
+		cd tests/node && npm ci --ignore-scripts --no-audit --no-fund --silent && touch ../../$@; \
+	else echo "no npm here: the tests of Node are skipped"; fi
+
 lock: ## write requirements/*.txt anew from pyproject.toml
 	requirements/lock.sh
 
 clean: ## remove the environment and everything the demo stored
-	rm -rf .venv var instance .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv tests/node/node_modules var instance .mypy_cache .ruff_cache .pytest_cache .hypothesis
