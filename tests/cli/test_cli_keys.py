@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import pytest
 from flask import Flask
@@ -10,6 +12,7 @@ from flask import Flask
 from mailer import keys
 from mailer.state import of
 
+from ..worker import CHECKOUT
 from .conftest import Run
 
 
@@ -76,3 +79,12 @@ def test_what_is_wrong_is_named(run: Run, words: tuple[str, ...], told: str) -> 
     result = run("keys", *words)
     assert result.exit_code == 2
     assert told in result.stderr
+
+
+def test_the_commands_of_the_documentation_work_as_they_stand_there(run: Run) -> None:
+    document = (CHECKOUT / "docs" / "keys.md").read_text()
+    lines = re.findall(r"^mailer (keys create .*)$", document, re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        made = run(*shlex.split(line))
+        assert made.exit_code == 0, made.stderr
