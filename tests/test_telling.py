@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from mailer.state import State, of
 
 from .conftest import AppFactory
 from .receiver import Receiver, answer, close, drip, hang, receiver, until
+from .worker import CHECKOUT
 
 DAY = 86_400.0
 
@@ -554,3 +556,27 @@ def test_a_dispatch_tells_by_itself_when_tasks_run_at_once(
         webhooks.create(of(app), hears.url, TYPES)
         send()
         until(lambda: hears.types() == ["email.queued", "email.sent"])
+
+
+def test_the_receiver_on_the_page_takes_what_is_told_and_nothing_else(
+    state: State, hook: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hears, made = hook()
+    email = send()
+    telling.tell(state)
+    page = (CHECKOUT / "docs" / "webhooks.md").read_text()
+    found = re.search(r"```python\n(.*?)```", page, re.DOTALL)
+    assert found
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(found[1].replace("whsec_...", made.secret), names)  # noqa: S102
+    client = names["app"].test_client()
+    (heard,) = hears.heard
+    told = {name: value for name, value in heard.headers.items() if name.startswith("webhook-")}
+    for body, status in ((heard.body, 204), (heard.body + b" ", 400)):
+        assert client.post("/mail-events", data=body, headers=told).status_code == status
+    assert capsys.readouterr().out == f"email.queued {email.id}\n"
+
+
+def test_the_page_has_every_type() -> None:
+    page = (CHECKOUT / "docs" / "webhooks.md").read_text()
+    assert set(re.findall(r"^\| `(email\.\w+)` \|", page, re.MULTILINE)) == set(TYPES)
