@@ -250,7 +250,7 @@ def _accepted_at_once(email_id: Any) -> Any:
         "due_at": now(),
         "tried_until": now() + _constant(str(events.TRIED_FOR_SECONDS), sa.Double),
     }
-    quote = _constant("'\"'")
+    quote: Any = _constant("'\"'")
     wanted = sa.func.strpos(Webhook.events, sa.func.concat(quote, kind, quote)) > _constant("0")
     webhooks = (
         sa.select(*event.values())
