@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from .errors import ApiError
 
@@ -18,7 +19,14 @@ def read(*types: str) -> bytes:
         expected, given = " or ".join(types), request.mimetype or "none"
         message = f"Content-Type: expected {expected}, got {given}"
         raise ApiError(415, "unsupported_media_type", message)
-    return request.get_data()
+    body = request.get_data()
+    if request.content_length is None:
+        # Of a body that does not say its length Werkzeug leaves off what is too much.
+        if len(body) >= (request.max_content_length or 0):
+            raise RequestEntityTooLarge
+    elif len(body) < request.content_length:
+        raise ApiError(400, "invalid_request", "The body ended before its Content-Length.")
+    return body
 
 
 def read_json() -> bytes:

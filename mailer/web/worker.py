@@ -74,10 +74,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer what never came to the app, in the form of the API's errors."""
         status = _status(exc)
-        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            self.log.warning("request=- status=%d error=%s", status, type(exc).__name__)
-        else:
-            self.log.error("request=- status=%d error=%s", status, type(exc).__name__, exc_info=exc)
+        is_bug = status == HTTPStatus.INTERNAL_SERVER_ERROR
+        self.log.log(
+            "error" if is_bug else "warning",
+            "request=- status=%d error=%s",
+            status,
+            type(exc).__name__,
+            exc_info=exc if is_bug else None,
+        )
         try:
             client.sendall(_answer(status))
         except OSError:
