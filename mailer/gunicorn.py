@@ -14,9 +14,9 @@ from .web.lines import Lines
 from .web.worker import Worker
 
 # Processes, because Python runs one thread at a time in each; threads, because most of a request
-# is waiting for the database. More threads than this wait for each other.
+# is waiting for the disk, and those that wait at once share a commit (`mailer.ledger.joint`).
 workers = 2
-threads = 4
+threads = 8
 worker_class = Worker
 
 # The app is made once, before the workers: a wrong setting is said once and ends the start, a

@@ -149,6 +149,7 @@ class State:
         for name in ("database", "doorbell", "events_bell", "traffic"):
             if part := self.__dict__.get(name):
                 part.forget()
+        self.__dict__.pop("ledger", None)  # a thread that is not here may have been in it
 
     def close(self) -> None:
         """Close every connection that is open, once all that was committed has rung."""

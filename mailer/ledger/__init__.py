@@ -40,6 +40,7 @@ from . import (
 )
 from .claims import Batch, Claimed
 from .filters import Filters
+from .joint import Joint
 from .record import Draft, Recorded
 from .reports import Reported
 from .settling import Settlement
@@ -77,6 +78,7 @@ class Ledger:
         self.lease_seconds = lease_seconds
         self.attempts_allowed = attempts_allowed
         self._on_events = on_events
+        self._joint = Joint(self._accept_plain)
 
     @contextmanager
     def _noting(
@@ -94,10 +96,17 @@ class Ledger:
         return record.record(connection, drafts, self.attempts_allowed)
 
     def accept(self, drafts: Sequence[Draft]) -> list[Recorded]:
-        """Record in a transaction of its own."""
-        opened = self.database.brief if record.is_plain(drafts) else self.database.begin
-        with self._noting(opened()) as connection:
-            return record.record(connection, drafts, self.attempts_allowed)
+        """Record in a transaction of its own, which plain emails of other threads may share."""
+        if not record.is_plain(drafts):
+            with self._noting(self.database.begin()) as connection:
+                return self.record(connection, drafts)
+        if self.database.is_sqlite:
+            return [self._joint(drafts[0])]
+        return self._accept_plain(drafts)
+
+    def _accept_plain(self, drafts: Sequence[Draft]) -> list[Recorded]:
+        with self._noting(self.database.brief()) as connection:
+            return self.record(connection, drafts)
 
     def claim(self, lane: str, limit: int) -> Batch:
         """Take up to ``limit`` due deliveries of a lane for one attempt, oldest first."""
