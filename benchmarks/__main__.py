@@ -29,6 +29,7 @@ LONG = Counts(
     finished=1_000_000,
     waiting=200_000,
     claim=1_000,
+    accepted=10_000,
 )
 QUICK = Counts(
     emails=300,
@@ -41,6 +42,7 @@ QUICK = Counts(
     finished=10_000,
     waiting=10_000,
     claim=100,
+    accepted=400,
 )
 CHART = "performance.svg"
 

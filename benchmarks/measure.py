@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from . import demo, ledgers, processes, work
+from . import accepting, demo, ledgers, processes, work
 from .counter import CHECKOUT, Sink
 from .postgresql import PostgreSQL
 from .stand import PATIENCE_SECONDS, Stand, System, pattern, project, stand
@@ -37,6 +37,8 @@ class Counts(NamedTuple):
     finished: int
     waiting: int
     claim: int
+    accepted: int
+    """For each door of the HTTP API."""
 
 
 class Ground(NamedTuple):
@@ -96,6 +98,7 @@ def round_of(ground: Ground, number: int) -> Iterator[Figure]:
     yield "fdatasync", _fdatasync(folder / "probe")
     steps = [_contend(ground, folder, contender) for contender in _contenders(ground, folder)]
     steps.append(_alone(ground))
+    steps += [_accepted(ground, folder, *kind) for kind in _ACCEPTED]
     # Every other round the other way round: who comes first is not always the same.
     for step in reversed(steps) if number % 2 else steps:
         yield from step
@@ -195,6 +198,18 @@ def _limit(ground: Ground) -> Iterator[Figure]:
     used = processes.cpu([ground.sink.pid]) - before
     yield "limit", accepted.steady()
     yield "sink", used / (accepted.stamps[-1] - accepted.stamps[0])
+
+
+_ACCEPTED = [(door, kind) for kind in ("FULL", "NORMAL") for door in ("bare", "API", "API batch")]
+
+
+def _accepted(ground: Ground, folder: Path, door: str, kind: str) -> Iterator[Figure]:
+    """Yield how many emails a second come in by a door, with SQLite's way to keep them."""
+    name = f"{door} {kind}"
+    if ground.wants(name):
+        settings = {"MAILER_SQLITE_SYNCHRONOUS": kind}
+        own = folder / name.replace(" ", "-")
+        yield name, accepting.per_second(door, own, settings, ground.counts.accepted)
 
 
 def _alone(ground: Ground) -> Iterator[Figure]:

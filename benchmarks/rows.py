@@ -178,6 +178,30 @@ ROWS = (
             ),
         )
     ),
+    *(
+        row
+        for kind, words in (("FULL", FULL), ("NORMAL", NORMAL))
+        for row in (
+            Row(
+                f"`POST /emails`, {words}",
+                "emails/s",
+                f"API {kind}",
+                f"bare {kind}",
+                0.8,
+                against="a bare route that stores one row",
+                brief=kind == "FULL",
+            ),
+            Row(
+                f"`POST /emails/batch` of 100, {words}",
+                "emails/s",
+                f"API batch {kind}",
+                f"API {kind}",
+                10,
+                against="`POST /emails`",
+                brief=kind == "FULL",
+            ),
+        )
+    ),
     Row("claim of a batch in a long queue", "ms", "claim", None, 20, at_most=True),
     Row("start of the demo to its first email", "s", "demo", None, 5, at_most=True, brief=False),
 )

@@ -62,6 +62,13 @@ def project(
     database = Database(database_url(url))
     database.upgrade()
     database.close()
+    environ = settings_for(url, settings)
+    worker = ("-A", "make_celery", "worker", "--concurrency", "2")
+    return System("project", worker, environ, ledger=url, beat=True, also=also)
+
+
+def settings_for(url: str, settings: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment that says how this project is to work with a ledger."""
     given = {
         "SECRET_KEY": "not a secret, this is a benchmark",
         "MAIL_DEFAULT_SENDER": work.SENDER,
@@ -70,9 +77,13 @@ def project(
         "MAILER_DATABASE_URL": url,
         **(settings or {}),
     }
-    environ = {f"FLASK_{name}": value for name, value in given.items()}
-    worker = ("-A", "make_celery", "worker", "--concurrency", "2")
-    return System("project", worker, environ, ledger=url, beat=True, also=also)
+    return {f"FLASK_{name}": value for name, value in given.items()}
+
+
+def environ_with(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return our environment with ``settings`` instead of those that a developer has."""
+    ours = {name: value for name, value in os.environ.items() if name[:6] != "FLASK_"}
+    return {**ours, "PYTHONPATH": str(CHECKOUT), **settings}
 
 
 class Produced(NamedTuple):
@@ -107,15 +118,15 @@ class Stand:
         self._folder = folder
         self._guardian = Guardian()
         self._running: list[subprocess.Popen[bytes]] = []
-        self._environ = {
-            **{name: value for name, value in os.environ.items() if name[:6] != "FLASK_"},
-            "PYTHONPATH": str(CHECKOUT),
-            "BENCHMARK_REDIS_URL": redis.url,
-            "BENCHMARK_SMTP_PORT": str(sink.port),
-            "FLASK_CELERY__broker_url": redis.url,
-            "FLASK_MAIL_PORT": str(sink.port),
-            **system.environ,
-        }
+        self._environ = environ_with(
+            {
+                "BENCHMARK_REDIS_URL": redis.url,
+                "BENCHMARK_SMTP_PORT": str(sink.port),
+                "FLASK_CELERY__broker_url": redis.url,
+                "FLASK_MAIL_PORT": str(sink.port),
+                **system.environ,
+            }
+        )
 
     def start(self) -> None:
         """Start the workers."""
