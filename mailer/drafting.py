@@ -16,7 +16,7 @@ from . import addresses, headers, parts, unsubscribe
 from .content import Address, Attachment
 from .errors import InvalidEmail, Problem, TemplateError
 from .ledger import Draft
-from .models import LANES, ON_UNKNOWN
+from .models import LANES, ON_UNKNOWN, Written
 from .state import State
 from .template import EmailTemplate
 
@@ -275,7 +275,7 @@ class _Drafting:
             if missing:
                 names = ", ".join(sorted(missing))
                 self._problem("context", f"template {template.name!r} also needs: {names}")
-        return dict(context)
+        return Written(context, written)
 
     def _required(self, template: EmailTemplate) -> frozenset[str]:
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,6 +61,14 @@ class Instant(TypeDecorator[datetime]):
 _to_json = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make one each time
 
 
+class Written(dict[str, Any]):
+    """A mapping whose JSON is known: to write it once more takes 15 microseconds an email."""
+
+    def __init__(self, value: Mapping[str, Any], written: str) -> None:
+        super().__init__(value)
+        self.written = written
+
+
 class Json(TypeDecorator[Any]):
     """A JSON value in a text column: the same bytes in SQLite and PostgreSQL."""
 
@@ -69,6 +78,8 @@ class Json(TypeDecorator[Any]):
     def process_bind_param(self, value: Any, dialect: Any) -> str | None:
         if not value and isinstance(value, dict):  # most headers and tags: 2 microseconds each
             return "{}"
+        if isinstance(value, Written):
+            return value.written
         return None if value is None else _to_json(value)
 
     def process_result_value(self, value: str | None, dialect: Any) -> Any:

