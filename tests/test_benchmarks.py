@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, ledgers, table
+from benchmarks import accepting, chart, ledgers, table
 from benchmarks.__main__ import QUICK
 from benchmarks.counter import CHECKOUT, Sink, sink
 from benchmarks.rows import ROWS, Round, Row, figures
@@ -44,6 +44,16 @@ def test_both_systems_send_each_email_once_and_what_they_used_is_known(tmp_path:
             assert sent.cpu > 0
             assert 5 < sent.megabytes < 500
             assert sent.peak >= 1
+
+
+@pytest.mark.parametrize("door", ["bare", "API", "API batch"])
+def test_each_door_accepts_what_it_is_given(tmp_path: Path, door: str) -> None:
+    assert accepting.per_second(door, tmp_path / "door", {}, 400) > 0
+
+
+def test_a_refusal_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="was not measured"):
+        accepting.per_second("API", tmp_path / "door", {"MAILER_MAX_CONTEXT_BYTES": "9"}, 100)
 
 
 def test_an_email_that_arrives_twice_ends_the_run() -> None:
