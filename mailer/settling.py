@@ -136,7 +136,7 @@ class Settling:
 
 def _log(status: str, claimed: Claimed, one: Settlement) -> None:
     log.info(
-        "delivery=%s email=%s request=%s attempt=%s status=%s stage=%s code=%s delay=%.0f",
-        one.delivery_id, one.email_id, claimed.email.request_id or "-", one.attempt, status,
-        one.outcome.stage or "-", one.outcome.code or "-", one.delay,
+        "delivery=%s email=%s attempt=%s status=%s stage=%s code=%s delay=%.0f request=%s",
+        one.delivery_id, one.email_id, one.attempt, status, one.outcome.stage or "-",
+        one.outcome.code or "-", one.delay, claimed.email.request_id or "-",
     )  # fmt: skip

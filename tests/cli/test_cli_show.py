@@ -52,6 +52,15 @@ def test_show_tells_every_attempt_of_every_recipient(run: Run, catcher: Catcher)
     assert events[2] == "attempt 2: refused over default at rcpt: 550 5.7.1 not wanted here"
 
 
+def test_show_tells_which_request_it_came_from(run: Run, app: Flask) -> None:
+    with app.test_request_context(headers={"X-Request-Id": "shop-7"}):
+        email_id = dispatch(to="ann@example.com", subject="Hello", text="Hello").id
+    assert re.search(r"^request +shop-7$", run("show", email_id).stdout, re.MULTILINE)
+    assert json.loads(run("show", email_id, "--json").stdout)["request_id"] == "shop-7"
+    other = run(*HELLO).stdout.strip()
+    assert "request" not in run("show", other).stdout
+
+
 def test_the_document_has_what_the_page_has(run: Run) -> None:
     email_id = run(*HELLO).stdout.strip()
 
