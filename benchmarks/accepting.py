@@ -28,6 +28,8 @@ from mailer.dev.services import answers_http
 from .counter import CHECKOUT
 from .stand import PATIENCE_SECONDS, environ_with, settings_for
 
+CONNECTIONS = 16
+"""As many as two processes of eight threads answer at once."""
 START_SECONDS = 20.0
 CLIENT_AT_MOST = 0.2
 """Of a core: a client that takes more is what is measured."""
@@ -40,20 +42,19 @@ class Door(NamedTuple):
     table: str
     """Has a row for each of them."""
     batch: int = 1
-    connections: int = 16
 
 
 DOORS = {
     "bare": Door("benchmarks.bare:create_app()", "bare_emails"),
     "API": Door("mailer:create_app()", "mailer_deliveries"),
-    "API batch": Door("mailer:create_app()", "mailer_deliveries", batch=100, connections=4),
+    "API batch": Door("mailer:create_app()", "mailer_deliveries", batch=100),
 }
 
 
 def per_second(name: str, folder: Path, settings: Mapping[str, str], emails: int) -> float:
     """Return how many emails are accepted in a second, of so many."""
     door = DOORS[name]
-    requests = max(emails // door.batch, door.connections)
+    requests = max(emails // door.batch, CONNECTIONS)
     folder.mkdir(parents=True)
     url = f"sqlite:///{folder / 'ledger.sqlite3'}"
     database = Database(database_url(url))
@@ -62,7 +63,7 @@ def per_second(name: str, folder: Path, settings: Mapping[str, str], emails: int
     with EmbeddedRedis(folder / "redis") as redis:
         given = settings_for(url, {**settings, "CELERY__broker_url": redis.url})
         with _served(door.app, folder, environ_with(given)) as port:
-            asked = map(str, (port, token, requests, door.batch, door.connections))
+            asked = map(str, (port, token, requests, door.batch, CONNECTIONS))
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.client", *asked],
                 cwd=CHECKOUT,
