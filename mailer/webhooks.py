@@ -142,6 +142,12 @@ def events(
         return _page(connection, statement, Event.id, limit=limit, after=after, before=before)
 
 
+def event(state: State, webhook_id: str, event_id: str) -> sa.Row[Any]:
+    """Return an event. Raises NotFound."""
+    with state.database.read() as connection:
+        return _event(connection, webhook_id, event_id)
+
+
 def attempts(state: State, webhook_id: str, event_id: str) -> list[sa.Row[Any]]:
     """Return the attempts to tell an event, in order. Raises NotFound."""
     statement = (
@@ -150,7 +156,7 @@ def attempts(state: State, webhook_id: str, event_id: str) -> list[sa.Row[Any]]:
         .order_by(EventAttempt.id)
     )
     with state.database.read() as connection:
-        _check_event(connection, webhook_id, event_id)
+        _event(connection, webhook_id, event_id)
         return list(connection.execute(statement))
 
 
@@ -159,7 +165,7 @@ def replay(state: State, webhook_id: str, event_id: str) -> bool:
     ValueError when the webhook is disabled."""
     with state.database.read() as connection:
         _check_enabled(_get(connection, webhook_id))
-        _check_event(connection, webhook_id, event_id)
+        _event(connection, webhook_id, event_id)
     replayed = state.ledger.replay(webhook_id, event_id)
     state.events_bell.ring(WEBHOOKS, "")
     return replayed
@@ -181,10 +187,14 @@ def _get(connection: sa.Connection, webhook_id: str) -> sa.Row[Any]:
     return row
 
 
-def _check_event(connection: sa.Connection, webhook_id: str, event_id: str) -> None:
-    statement = sa.select(Event.id).where(Event.id == event_id, Event.webhook_id == webhook_id)
-    if connection.execute(statement).first() is None:
+def _event(connection: sa.Connection, webhook_id: str, event_id: str) -> sa.Row[Any]:
+    statement = sa.select(Event.__table__).where(
+        Event.id == event_id, Event.webhook_id == webhook_id
+    )
+    found = connection.execute(statement).one_or_none()
+    if found is None:
         raise NotFound(f"there is no event {event_id!r} of webhook {webhook_id}")
+    return found
 
 
 def _check_enabled(webhook: sa.Row[Any]) -> None:

@@ -19,6 +19,7 @@ from mailer.api.openapi import document
 from mailer.api.operations import OPERATIONS
 
 Call = Callable[..., Any]
+HOOK: dict[str, Any] = {"endpoint": "https://127.0.0.1/mail-events", "events": ["email.queued"]}
 FOUND = document("http://127.0.0.1/api")
 
 
@@ -112,6 +113,7 @@ def test_every_request_that_the_page_shows_works(
     app: Flask, address: str, call: Call, key: Callable[..., str]
 ) -> None:
     app.config["MAILER_BASE_URL"] = address.removesuffix("/api")
+    app.config["MAILER_WEBHOOK_ALLOW"] = ("127.0.0.1",)
     page = app.test_client().get("/api/docs").get_data(as_text=True)
     shown = re.findall(r'<code class="curl">(.*?)</code>', page, re.DOTALL)
     assert len(shown) == len(OPERATIONS)
@@ -134,7 +136,8 @@ def test_every_request_that_the_page_shows_works(
 
 def _made(command: str, call: Call) -> dict[str, str]:
     """Return the names in a command that stand for things, with things to try it on."""
-    made: dict[str, str] = {}
+    # No name is known where the tests run.
+    made: dict[str, str] = {"https://shop.example.com/mail-events": HOOK["endpoint"]}
     names = set(re.findall(r"(?<=/)[A-Z_]+\b", command))
     if names & {"EMAIL_ID", "ATTACHMENT_ID", "TOKEN"}:
         email = {
@@ -155,6 +158,13 @@ def _made(command: str, call: Call) -> dict[str, str]:
         }
     if "SUPPRESSION" in names:
         made["SUPPRESSION"] = call("POST", "/suppressions", {"email": "b@example.com"})[1]["id"]
+    if "API_KEY_ID" in names:
+        made["API_KEY_ID"] = call("POST", "/api-keys", {"name": "another"})[1]["id"]
+    if "WEBHOOK_ID" in names:
+        hook = call("POST", "/webhooks", HOOK)[1]["id"]
+        call("POST", "/emails", {"to": "b@example.com", "subject": "s", "text": "t"})
+        (event,) = call("GET", f"/webhooks/{hook}/events")[1]["data"]
+        made |= {"WEBHOOK_ID": hook, "EVENT_ID": event["id"]}
     if "/templates/NAME" in command:
         made["NAME"] = "welcome"
     assert names <= set(made), f"say here how to make one: {names - set(made)}"

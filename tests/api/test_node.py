@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from html import unescape
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -45,11 +48,22 @@ def test_the_sdk_for_node_does_all_of(
     app: Flask, address: str, key: Callable[..., str], catcher: Catcher, scenario: str
 ) -> None:
     app.config["MAILER_BASE_URL"] = address.removesuffix("/api")
+    app.config["MAILER_WEBHOOK_ALLOW"] = ("127.0.0.1",)
     script = javascript.FOLDER / f"{scenario}.mjs"
     javascript.run(script, RESEND_BASE_URL=address, RESEND_API_KEY=key())
     for lane in LANES:
         drain(of(app), lane)
     assert len(catcher.messages()) == SCENARIOS[scenario]
+
+
+def test_the_example_of_the_documentation_sends(
+    app: Flask, address: str, key: Callable[..., str], catcher: Catcher, tmp_path: Path
+) -> None:
+    page = app.test_client().get("/api/docs").get_data(as_text=True)
+    (example,) = re.findall(r"<code>(import .*?)</code>", page, re.DOTALL)
+    javascript.run_block(unescape(example), tmp_path, RESEND_BASE_URL=address, RESEND_API_KEY=key())
+    drain(of(app), "default")
+    assert [message.recipients for message in catcher.messages()] == [("ada@example.com",)]
 
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

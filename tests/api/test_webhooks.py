@@ -121,14 +121,14 @@ def test_a_disabled_webhook_is_told_nothing_until_it_is_enabled(
 
 def test_a_secret_is_rotated(app: Flask, call: Call, hears: Receiver) -> None:
     made = resend.Webhooks.create({"endpoint": hears.url, "events": ["email.queued"]})  # type: ignore[list-item]
-    status, rotated = call("POST", f"/webhooks/{made['id']}/rotate-secret")
+    status, rotated = call("POST", f"/webhooks/{made['id']}/signing-secret/rotate")
     assert (status, rotated["id"]) == (200, made["id"])
     assert rotated["signing_secret"] not in {made["signing_secret"], ""}
     call("POST", "/emails", EMAIL)
     telling.tell(of(app))
     for secret in (made["signing_secret"], rotated["signing_secret"]):
         assert verified(hears.heard[0], secret)["type"] == "email.queued"
-    assert call("POST", "/webhooks/none/rotate-secret")[0] == 404
+    assert call("POST", "/webhooks/none/signing-secret/rotate")[0] == 404
 
 
 def test_events_and_their_attempts_are_listed_and_replayed(app: Flask, call: Call) -> None:

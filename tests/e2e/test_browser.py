@@ -153,6 +153,27 @@ def test_a_person_signs_up_confirms_and_resets_a_password_by_the_links_in_the_em
     assert confirm_watch.complaints == []
 
 
+def test_the_documentation_of_the_api_is_whole_without_another_server(
+    page: Page, site: str
+) -> None:
+    watch = Watch(page)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.goto(f"{site}/api/docs")
+        assert fits(page)
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    if width < 992:
+        page.get_by_text("Contents", exact=True).click()
+    page.get_by_role("link", name="Send an email").locator("visible=true").first.click()
+    expect(page.get_by_role("heading", name="Send an email", exact=True)).to_be_in_viewport()
+    page.locator("#emails_send summary").filter(has_text="attachments").click()
+    expect(page.locator("#emails_send").get_by_text("filename", exact=True)).to_be_visible()
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert fits(page)
+    assert watch.complaints == []
+
+
 HOSTILE = [
     "<script>alert('subject')</script>",
     "<img src=x onerror=alert(1)>",

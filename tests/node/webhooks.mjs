@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { good, order, refused, resend } from "./client.mjs";
 
 const { webhooks } = resend;
-const endpoint = "https://shop.example.com/hook";
+const endpoint = "https://127.0.0.1/hook";
 const made = good(await webhooks.create({ endpoint, events: ["email.queued", "email.sent"] }));
 assert.match(made.signing_secret, /^whsec_/);
 const { id } = made;

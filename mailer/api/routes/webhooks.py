@@ -78,7 +78,12 @@ def delete(webhook_id: str) -> DeletedWebhook:
     return DeletedWebhook(id=webhook_id)
 
 
-@operation("POST", "/webhooks/<webhook_id>/rotate-secret", scope="manage", answers=WebhookSecret)
+@operation(
+    "POST",
+    "/webhooks/<webhook_id>/signing-secret/rotate",
+    scope="manage",
+    answers=WebhookSecret,
+)
 def rotate_secret(webhook_id: str) -> WebhookSecret:
     """Give a webhook a new secret.
 
@@ -97,6 +102,12 @@ def list_events(webhook_id: str, query: Page) -> ListOf[Event]:
         current(), webhook_id, limit=query.limit, after=query.after, before=query.before
     )
     return ListOf[Event](has_more=page.has_more, data=[Event.of(row) for row in page.rows])
+
+
+@operation("GET", "/webhooks/<webhook_id>/events/<event_id>", scope="manage", answers=Event)
+def get_event(webhook_id: str, event_id: str) -> Event:
+    """Return what a webhook is or was to be told."""
+    return Event.of(webhooks.event(current(), webhook_id, event_id))
 
 
 @operation(

@@ -27,7 +27,8 @@ class CreateApiKey(Body):
     """A key to make. It may send, unless it is said what else it may; what is left out is not
     limited."""
 
-    name: str
+    name: Annotated[str, Field(examples=["shop"])]
+    """1 to 100 printable characters."""
     permission: Literal["full_access", "sending_access"] | None = None
     """Resend's: all scopes, or ``send`` alone."""
     scopes: list[Annotated[str, Field(json_schema_extra={"enum": list(SCOPES)})]] | None = None
@@ -45,6 +46,7 @@ class CreateApiKey(Body):
     test: bool = False
     """What it sends goes to no recipient."""
     expires_at: Instant | None = None
+    """When it ends to be good: ISO 8601 with a time zone, or such as `in 90 days`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -79,7 +81,8 @@ class CreateApiKey(Body):
 class UpdateApiKey(Body):
     """Another name. What a key may do never changes: make another one, and revoke it."""
 
-    name: str
+    name: Annotated[str, Field(examples=["the shop"])]
+    """1 to 100 printable characters."""
 
 
 class CreatedApiKey(Answer):

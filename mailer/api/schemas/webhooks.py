@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -15,10 +15,13 @@ Status = Literal["enabled", "disabled"]
 class CreateWebhook(Body):
     """Who is to be told, and of what."""
 
-    endpoint: str = Field(min_length=1, max_length=URL_MAX)
-    """An address with https."""
-    events: list[str] = Field(min_length=1)
-    """Types such as ``email.sent``."""
+    endpoint: str = Field(
+        min_length=1, max_length=URL_MAX, examples=["https://shop.example.com/mail-events"]
+    )
+    """An address with https, which is no private one."""
+    events: list[str] = Field(min_length=1, examples=[["email.sent", "email.failed"]])
+    """Types: `email.` and `queued`, `scheduled`, `sent`, `delivery_delayed`, `failed`, `unknown`,
+    `expired`, `suppressed` or `canceled`."""
 
 
 class UpdateWebhook(Body):
@@ -27,27 +30,37 @@ class UpdateWebhook(Body):
     webhook_id: str | None = None
     """Resend's Python SDK says it twice; the address counts."""
     endpoint: str | None = Field(default=None, min_length=1, max_length=URL_MAX)
+    """Another address."""
     events: list[str] | None = Field(default=None, min_length=1)
-    status: Status | None = None
+    """All types that it is to be told from now on."""
+    status: Annotated[Status | None, Field(examples=["enabled"])] = None
+    """Whether it is told."""
 
 
 class Replay(Body):
     """Which events are told again: those that failed and are of this instant or later."""
 
-    since: Instant
+    since: Annotated[Instant, Field(examples=["2030-01-31T09:00:00Z"])]
+    """ISO 8601 with a time zone."""
 
 
 class WebhookId(Answer):
+    """A webhook that was changed."""
+
     object: Literal["webhook"] = "webhook"
     id: str
 
 
 class WebhookSecret(WebhookId):
-    signing_secret: str
+    """A webhook and what it is signed with."""
+
+    signing_secret: Annotated[str, Field(examples=["whsec_…"])]
     """``whsec_`` and base64."""
 
 
 class DeletedWebhook(WebhookId):
+    """A webhook that was deleted."""
+
     deleted: Literal[True] = True
 
 
