@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from openapi_spec_validator import validate
 
 from mailer.api.openapi import document
 from mailer.api.operations import OPERATIONS
+
+from ..inbound.reports import dsn
 
 Call = Callable[..., Any]
 HOOK: dict[str, Any] = {"endpoint": "https://127.0.0.1/mail-events", "events": ["email.queued"]}
@@ -110,13 +113,14 @@ def test_the_page_names_every_operation_and_leads_nowhere_else(page: str) -> Non
 
 
 def test_every_request_that_the_page_shows_works(
-    app: Flask, address: str, call: Call, key: Callable[..., str]
+    app: Flask, address: str, call: Call, key: Callable[..., str], tmp_path: Path
 ) -> None:
+    (tmp_path / "FILE").write_bytes(dsn())
     app.config["MAILER_BASE_URL"] = address.removesuffix("/api")
     app.config["MAILER_WEBHOOK_ALLOW"] = ("127.0.0.1",)
     page = app.test_client().get("/api/docs").get_data(as_text=True)
     shown = re.findall(r'<code class="curl">(.*?)</code>', page, re.DOTALL)
-    assert len(shown) == len(OPERATIONS)
+    assert len(shown) == len([one for one in OPERATIONS if not one.proof])
     environ = {**os.environ, "RESEND_API_KEY": key()}
     for text in shown:
         command = unescape(re.sub(r"<[^>]+>", "", text))
@@ -124,6 +128,7 @@ def test_every_request_that_the_page_shows_works(
             command = command.replace(name, value)
         done = subprocess.run(
             ["bash", "-c", f"{command} --silent --show-error --fail-with-body"],
+            cwd=tmp_path,
             env=environ,
             capture_output=True,
             text=True,
