@@ -80,6 +80,7 @@ def document(base: str) -> Schema:
     for schema in schemas.values():
         schema.pop("title", None)  # is its name once more
     asked = {query: schemas.pop(_name(refs[query, "validation"])) for query in queries}
+    groups = {one.group: one.about for one in OPERATIONS}
     paths: Schema = {}
     for one in OPERATIONS:
         path = _PARAMETER.sub(r"{\g<name>}", one.path)
@@ -96,7 +97,7 @@ def document(base: str) -> Schema:
         "security": [],
         "tags": [
             {"name": title(group), "description": _markdown(about[:1].upper() + about[1:])}
-            for group, about in {one.group: one.about for one in OPERATIONS}.items()
+            for group, about in sorted(groups.items(), key=_emails_first)
         ],
         "paths": paths,
         "components": {
@@ -104,6 +105,10 @@ def document(base: str) -> Schema:
             "schemas": schemas,
         },
     }
+
+
+def _emails_first(group: tuple[str, str]) -> bool:
+    return group[0] != "emails"
 
 
 def title(group: str) -> str:
