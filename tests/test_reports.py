@@ -181,6 +181,14 @@ def test_who_bounced_for_good_or_complained_is_suppressed(
     assert {origin for _, origin, _ in suppressed(ledger)} == expected
 
 
+@pytest.mark.parametrize("recipients", [[ADA], ["elsewhere@example.com"]])
+def test_what_is_told_of_test_mail_suppresses_nobody(ledger: Ledger, recipients: list[str]) -> None:
+    email_id = sent(ledger, is_test=True)
+    kept = tell(ledger, report(email_id, recipients=recipients), report(email_id, "complained"))
+    assert (kept.stored, kept.unmatched) == (2, 0)
+    assert suppressed(ledger) == set()
+
+
 def test_mail_that_anybody_may_write_suppresses_nobody_without_an_email_of_ours(
     ledger: Ledger,
 ) -> None:

@@ -18,6 +18,7 @@ class Row:
     """The columns of an email that a transition looks at."""
 
     id = "an id"
+    is_test = False
 
     def __init__(self, on_unknown: str) -> None:
         self.on_unknown = on_unknown

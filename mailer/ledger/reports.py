@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ..expressions import insert, now, one_of
 from ..inbound import bounce
 from ..inbound.told import UNSIGNED, Told
-from ..models import Attempt, AuditEntry, Delivery, Report, Status
+from ..models import Attempt, AuditEntry, Delivery, Email, Report, Status
 from ..outcome import Kind
 from . import events, suppressions
 from .filters import STATE_OF
@@ -125,10 +125,13 @@ def _matches(connection: sa.Connection, told: Sequence[Told]) -> list[_Match | N
         # The lock, until the commit: nobody erases them, and whoever is about to record their
         # outcome sees the report then, or has done it before this looks at them.
         statement = (
-            sa.select(Delivery.id, Delivery.email_id, Delivery.recipient, Delivery.status)
+            sa.select(
+                Delivery.id, Delivery.email_id, Delivery.recipient, Delivery.status, Email.is_test
+            )
+            .join(Email, Email.id == Delivery.email_id)
             .where(one_of(Delivery.email_id, "ids_"))
             .order_by(Delivery.id)
-            .with_for_update(key_share=True)
+            .with_for_update(key_share=True, of=Delivery)
         )
         found: Any = connection.execute(statement, {"ids_": sorted(ids)}).all()
         for row in found:
@@ -198,6 +201,8 @@ def _suppress(
     for one, match in news:
         if not (one.kind == "complained" or (one.kind == "bounced" and one.permanent and bounces)):
             continue
+        if match is not None and match.delivery.is_test:
+            continue  # what a catcher says of an address is not so
         if match is not None and match.is_recipient:
             address = match.delivery.recipient.lower()
         elif one.recipients and one.source not in UNSIGNED:

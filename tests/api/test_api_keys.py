@@ -18,6 +18,7 @@ from tests.conftest import AppFactory
 
 Call = Callable[..., Any]
 MakeKey = Callable[..., str]
+UNKNOWN = "00000000-0000-7000-8000-000000000000"
 SOON = datetime.now(UTC) + timedelta(hours=1)
 
 
@@ -183,8 +184,8 @@ def test_keys_are_for_those_who_manage(call: Call, key: MakeKey, scopes: list[st
     for method, path, body in (
         ("GET", "/api-keys", None),
         ("POST", "/api-keys", {"name": "a"}),
-        ("PATCH", "/api-keys/x", {"name": "a"}),
-        ("DELETE", "/api-keys/x", None),
+        ("PATCH", f"/api-keys/{UNKNOWN}", {"name": "a"}),
+        ("DELETE", f"/api-keys/{UNKNOWN}", None),
     ):
         status, answer = call(method, path, body, token=token)
         assert (status, answer["name"]) == (401, "restricted_api_key")
@@ -195,7 +196,7 @@ def test_a_test_key_makes_and_sees_no_keys(call: Call, key: MakeKey) -> None:
     for method, path, body in (
         ("GET", "/api-keys", None),
         ("POST", "/api-keys", {"name": "a", "test": True}),
-        ("DELETE", "/api-keys/x", None),
+        ("DELETE", f"/api-keys/{UNKNOWN}", None),
     ):
         status, answer = call(method, path, body, token=token)
         assert (status, answer["name"]) == (403, "restricted_api_key")
@@ -203,7 +204,7 @@ def test_a_test_key_makes_and_sees_no_keys(call: Call, key: MakeKey) -> None:
 
 def test_a_key_that_is_not_there_is_not_found(call: Call) -> None:
     for method, body in (("PATCH", {"name": "a"}), ("DELETE", None)):
-        status, answer = call(method, "/api-keys/nothing", body)
+        status, answer = call(method, f"/api-keys/{UNKNOWN}", body)
         assert (status, answer["name"]) == (404, "not_found")
 
 

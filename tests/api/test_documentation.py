@@ -161,6 +161,8 @@ def _made(command: str, call: Call) -> dict[str, str]:
             "EMAIL_ID": email_id,
             "TOKEN": file["download_url"].rpartition("/")[2],
         }
+    if "API_KEY_ID" in names:
+        made["API_KEY_ID"] = call("POST", "/api-keys", {"name": "shop"})[1]["id"]
     if "SUPPRESSION" in names:
         made["SUPPRESSION"] = call("POST", "/suppressions", {"email": "b@example.com"})[1]["id"]
     if "API_KEY_ID" in names:

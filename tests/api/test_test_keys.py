@@ -155,6 +155,19 @@ def test_a_server_for_test_mail_that_refuses_alarms_nobody(
     assert alerts(of(app)) == []
 
 
+def test_what_a_server_for_test_mail_says_of_an_address_suppresses_it_for_nobody(
+    app: Flask, ask: Ask, catcher: Catcher, test_catcher: Catcher
+) -> None:
+    test_catcher.script("rcpt", "550 5.1.1 No such user here")
+    send(ask, "test")
+    drain(of(app), "default")
+    assert {row.code for row in of(app).ledger.list(Filters(), None)} == {550}
+    assert ask("live", "GET", "/suppressions")[1]["data"] == []
+    send(ask, "live")
+    drain(of(app), "default")
+    assert subjects(catcher) == ["s"]
+
+
 def test_without_a_server_for_it_test_mail_is_composed_and_handed_to_none(
     make_app: AppFactory, catcher: Catcher
 ) -> None:

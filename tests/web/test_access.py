@@ -108,7 +108,7 @@ def test_a_request_without_an_id_that_can_be_kept_gets_one(
         ("GET", "/api/emails?after=secret-token", "/api/emails", "401"),
     ],
 )
-def test_no_path_query_or_token_is_in_the_line(  # noqa: PLR0917 - its cases and its fixtures
+def test_no_path_query_or_token_is_in_the_line(
     client: FlaskClient,
     caplog: pytest.LogCaptureFixture,
     *,

@@ -57,7 +57,7 @@ def list_keys(query: Page) -> ListOf[ApiKey]:
 
 
 @operation(
-    "PATCH", "/api-keys/<api_key_id>", scope="manage", body=UpdateApiKey, answers=UpdatedApiKey
+    "PATCH", "/api-keys/<id:api_key_id>", scope="manage", body=UpdateApiKey, answers=UpdatedApiKey
 )
 def update(api_key_id: str, body: UpdateApiKey) -> UpdatedApiKey:
     """Give a key another name."""
@@ -68,7 +68,7 @@ def update(api_key_id: str, body: UpdateApiKey) -> UpdatedApiKey:
     return UpdatedApiKey(id=api_key_id)
 
 
-@operation("DELETE", "/api-keys/<api_key_id>", scope="manage", answers=DeletedApiKey)
+@operation("DELETE", "/api-keys/<id:api_key_id>", scope="manage", answers=DeletedApiKey)
 def remove(api_key_id: str) -> DeletedApiKey:
     """Revoke a key, from the next request on."""
     keys.revoke(current().database, api_key_id)

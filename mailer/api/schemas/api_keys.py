@@ -21,14 +21,15 @@ Patterns = Annotated[
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
     Field(max_length=PATTERNS_MAX),
 ]
+Name = Annotated[str, Field(examples=["shop"])]
 
 
 class CreateApiKey(Body):
     """A key to make. It may send, unless it is said what else it may; what is left out is not
     limited."""
 
-    name: Annotated[str, Field(examples=["shop"])]
-    """1 to 100 printable characters."""
+    name: Name
+    """What it is for; of 1 to 100 characters."""
     permission: Literal["full_access", "sending_access"] | None = None
     """Resend's: all scopes, or ``send`` alone."""
     scopes: list[Annotated[str, Field(json_schema_extra={"enum": list(SCOPES)})]] | None = None
@@ -81,13 +82,13 @@ class CreateApiKey(Body):
 class UpdateApiKey(Body):
     """Another name. What a key may do never changes: make another one, and revoke it."""
 
-    name: Annotated[str, Field(examples=["the shop"])]
-    """1 to 100 printable characters."""
+    name: Name
+    """The new one."""
 
 
 class CreatedApiKey(Answer):
     id: str
-    token: str
+    token: Annotated[str, Field(examples=["mk_..."])]
     """The key. It is not shown again."""
 
 
@@ -104,11 +105,11 @@ class ApiKey(Answer):
     """A key, and what it may do."""
 
     id: str
-    name: str
+    name: Name
     created_at: Shown
     last_used_at: Shown
     """To the minute."""
-    scopes: list[str]
+    scopes: Annotated[list[str], Field(examples=[["send"]])]
     senders: list[str]
     recipients: list[str]
     templates: list[str]
