@@ -24,6 +24,7 @@ from mailer.dev.guardian import Guardian
 from mailer.dev.ports import HOST, free_port
 from mailer.dev.redis import EmbeddedRedis
 from mailer.dev.services import answers_http
+from mailer.grants import checked
 
 from .counter import CHECKOUT
 from .stand import PATIENCE_SECONDS, environ_with, settings_for
@@ -59,7 +60,7 @@ def per_second(name: str, folder: Path, settings: Mapping[str, str], emails: int
     url = f"sqlite:///{folder / 'ledger.sqlite3'}"
     database = Database(database_url(url))
     database.upgrade()
-    _, token = keys.create(database, "benchmark")
+    _, token = keys.create(database, "benchmark", checked())
     with EmbeddedRedis(folder / "redis") as redis:
         given = settings_for(url, {**settings, "CELERY__broker_url": redis.url})
         with _served(door.app, folder, environ_with(given)) as port:

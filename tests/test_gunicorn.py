@@ -22,6 +22,7 @@ from mailer.config import database_url
 from mailer.db import Database
 from mailer.dev.ports import free_port
 from mailer.dev.services import answers_http
+from mailer.grants import SCOPES, checked
 
 from .worker import CHECKOUT, Process, environment, wait_until
 
@@ -81,7 +82,7 @@ def serving(settings: dict[str, Any], folder: Path, *arguments: str) -> Iterator
     settings = {**settings, "CELERY": {"broker_url": "memory://"}}
     database = Database(database_url(settings["MAILER_DATABASE_URL"]))
     database.upgrade()
-    _, token = keys.create(database, "test", scopes=keys.SCOPES)
+    _, token = keys.create(database, "test", checked(scopes=SCOPES))
     database.close()
     (line,) = [
         line.removeprefix("web: ")

@@ -10,6 +10,7 @@ from flask import Flask
 
 from mailer import create_app, keys
 from mailer.db import Database
+from mailer.grants import SCOPES, checked
 from mailer.state import of
 
 SMALL = {"from": "a@example.com", "to": "b@example.com", "subject": "Hello", "text": "Hello"}
@@ -155,7 +156,7 @@ def on_each(database: Database) -> Iterator[Flask]:
 def test_a_nul_anywhere_is_refused_and_no_bug(
     on_each: Flask, method: str, path: str, body: Any, status: int
 ) -> None:
-    _, token = keys.create(of(on_each).database, "test", scopes=keys.SCOPES)
+    _, token = keys.create(of(on_each).database, "test", checked(scopes=SCOPES))
     answer = on_each.test_client().open(
         f"/api{path}", method=method, json=body, headers={"Authorization": f"Bearer {token}"}
     )
@@ -178,7 +179,7 @@ def test_a_key_of_odd_characters_is_not_known(on_each: Flask, token: str) -> Non
 
 
 def test_a_ledger_that_is_away_is_said_with_when_to_come_back(on_each: Flask, key: Any) -> None:
-    _, token = keys.create(of(on_each).database, "test", scopes=keys.SCOPES)
+    _, token = keys.create(of(on_each).database, "test", checked(scopes=SCOPES))
     header = {"Authorization": f"Bearer {token}"}
     of(on_each).close()
     of(on_each).database = Database("sqlite:////nowhere/at/all.sqlite3")
