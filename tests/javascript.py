@@ -36,14 +36,6 @@ def require() -> None:
         pytest.skip(reason)
 
 
-def run_block(source: str, folder: Path, **environ: str) -> str:
-    """Run an example of the documentation in ``folder``, beside the packages that it imports."""
-    (folder / "node_modules").symlink_to(FOLDER / "node_modules")
-    script = folder / "example.mjs"
-    script.write_text(source)
-    return run(script, **environ)
-
-
 def run(script: Path, given: str = "", **environ: str) -> str:
     """Run a script to its end, which must be a good one; return what it printed."""
     done = subprocess.run(

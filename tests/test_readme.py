@@ -56,10 +56,14 @@ AS_A_SERVICE = [
     'echo "FLASK_MAILER_BASE_URL=https://accounts.acme.example" >> .env',
     'echo "FLASK_MAILER_DATABASE_URL=sqlite:////var/lib/mailer/ledger.sqlite3" >> .env',
     "mailer db upgrade",
-    "gunicorn 'mailer:create_app()'",
+    "gunicorn -c python:mailer.gunicorn 'mailer:create_app()'",
     "celery -A make_celery worker --loglevel INFO",
     "celery -A make_celery beat --loglevel INFO",
     "mailer keys create shop --sender '*@shop.example.com'",
+    "export RESEND_API_KEY=mk_...",
+    'curl http://127.0.0.1:8000/api/emails -H "Authorization: Bearer $RESEND_API_KEY" '
+    '-H "Content-Type: application/json" -d \'{"from": "orders@shop.example.com", '
+    '"to": "ada@example.com", "subject": "Your order", "text": "Thank you!"}\'',
     "mailer status",
     "mailer list --state failed --since 2h",
     "mailer show ID",
@@ -138,7 +142,7 @@ class Terminals:
 
 @pytest.fixture
 def terminals(tmp_path: Path, redis_url: str) -> Iterator[Terminals]:
-    ports = {port: str(free_port()) for port in ("2525", "8025", "5000")}
+    ports = {port: str(free_port()) for port in ("2525", "8025", "5000", "8000")}
     environ = {
         "FLASK_CELERY__broker_url": redis_url,
         "FLASK_RUN_PORT": ports["5000"],
@@ -181,11 +185,11 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
         "FLASK_MAILER_BACKOFF_BASE_SECONDS": "0.1",
         "FLASK_MAILER_BACKOFF_CAP_SECONDS": "0.1",
         "FLASK_MAILER_SWEEP_SECONDS": "0.5",
-        "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{terminals.ports['5000']}",
+        "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{terminals.ports['8000']}",
         "PYTHONPATH": str(CHECKOUT),  # make_celery.py lies at the top of a checkout
     }
     dotenv, parts = AS_A_SERVICE[:5], AS_A_SERVICE[5:9]
-    create_key, *on_call = AS_A_SERVICE[9:]
+    create_key, export_key, curl, *on_call = AS_A_SERVICE[9:]
     upgrade, gunicorn, worker, beat = parts
     status, listing, show, retry, pause, resume, transports, rest, test = on_call
     for line in dotenv:
@@ -196,7 +200,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     terminals.start(beat, "beat: Starting")
     catcher.script("rcpt", "451 4.7.1 Greylisted", times=1)
     request = urllib.request.Request(
-        f"http://127.0.0.1:{terminals.ports['5000']}/signup",
+        f"http://127.0.0.1:{terminals.ports['8000']}/signup",
         data=json.dumps({"email": "ada@example.com", "password": "correct horse battery"}).encode(),
         headers={"Content-Type": "application/json"},
     )
@@ -210,13 +214,14 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     assert "451" in shown
     assert "Greylisted" in shown
     terminals.run(retry)
-    terminals.environ |= {
-        "RESEND_API_URL": f"http://127.0.0.1:{terminals.ports['5000']}/api",
-        "RESEND_API_KEY": terminals.run(create_key).splitlines()[0],
-    }
+    printed = terminals.run(create_key).splitlines()[0]
+    terminals.export(export_key.replace("mk_...", printed))
+    assert "id" in json.loads(terminals.run(curl))
+    catcher.wait_for(2, to="ada@example.com")
+    terminals.environ["RESEND_API_URL"] = f"http://127.0.0.1:{terminals.ports['8000']}/api"
     (terminals.folder / "order.py").write_text(blocks("python")[1])
     terminals.run("python order.py")
-    catcher.wait_for(2, to="ada@example.com")
+    catcher.wait_for(3, to="ada@example.com")
     assert "paused" in terminals.run(pause)
     assert "resumed" in terminals.run(resume)
     assert "closed" in terminals.run(transports)

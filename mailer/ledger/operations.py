@@ -107,7 +107,8 @@ def reschedule(
         .values(due_at=send_at, updated_at=now())
         .returning(*_CHANGED)
     )
-    changed = _apply(connection, statement, actor, "rescheduled")
+    action = f"rescheduled to {send_at:%Y-%m-%d %H:%M:%S} UTC"
+    changed = _apply(connection, statement, actor, action)
     if changed:
         events.note(connection, [events.scheduled(email_id, send_at)])
     return changed

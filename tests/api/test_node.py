@@ -19,6 +19,7 @@ from mailer.models import LANES
 from mailer.state import of
 
 from .. import javascript
+from ..test_readme import blocks
 
 SCENARIOS = {
     "send": 3,
@@ -56,14 +57,19 @@ def test_the_sdk_for_node_does_all_of(
     assert len(catcher.messages()) == SCENARIOS[scenario]
 
 
-def test_the_example_of_the_documentation_sends(
+def test_the_examples_of_the_documentation_and_the_readme_send(
     app: Flask, address: str, key: Callable[..., str], catcher: Catcher, tmp_path: Path
 ) -> None:
     page = app.test_client().get("/api/docs").get_data(as_text=True)
-    (example,) = re.findall(r"<code>(import .*?)</code>", page, re.DOTALL)
-    javascript.run_block(unescape(example), tmp_path, RESEND_BASE_URL=address, RESEND_API_KEY=key())
-    drain(of(app), "default")
-    assert [message.recipients for message in catcher.messages()] == [("ada@example.com",)]
+    (documented,) = re.findall(r"<code>(import .*?)</code>", page, re.DOTALL)
+    (tmp_path / "node_modules").symlink_to(javascript.FOLDER / "node_modules")
+    script = tmp_path / "example.mjs"
+    for number, example in enumerate([unescape(documented), *blocks("js")], 1):
+        script.write_text(example)
+        javascript.run(script, RESEND_BASE_URL=address, RESEND_API_KEY=key())
+        drain(of(app), "default")
+        assert [one.recipients for one in catcher.messages()] == [("ada@example.com",)] * number
+    assert number == 2
 
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
