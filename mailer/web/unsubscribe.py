@@ -88,4 +88,5 @@ def _page(
 def _masked(address: str) -> str:
     """Return enough of an address for whoever has it: an email may have been passed on."""
     local, _, domain = address.rpartition("@")
-    return f"{local[:1] if len(local) > 1 else ''}…@{domain}"
+    # The word joiner keeps the address on one line.
+    return f"{local[:1] if len(local) > 1 else ''}…\u2060@{domain}"

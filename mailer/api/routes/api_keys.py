@@ -50,7 +50,10 @@ def create(body: CreateApiKey) -> CreatedApiKey:
 
 @operation("GET", "/api-keys", scope="manage", query=Page, answers=ListOf[ApiKey])
 def list_keys(query: Page) -> ListOf[ApiKey]:
-    """List the keys that are not revoked, the newest first."""
+    """List keys.
+
+    Those that are not revoked, the newest first.
+    """
     page = keys.page(current().database, query.limit, query.after, query.before)
     data = [ApiKey.of(row) for row in page.keys]
     return ListOf[ApiKey](has_more=page.has_more, data=data)
@@ -60,7 +63,7 @@ def list_keys(query: Page) -> ListOf[ApiKey]:
     "PATCH", "/api-keys/<id:api_key_id>", scope="manage", body=UpdateApiKey, answers=UpdatedApiKey
 )
 def update(api_key_id: str, body: UpdateApiKey) -> UpdatedApiKey:
-    """Give a key another name."""
+    """Rename a key."""
     try:
         keys.rename(current().database, api_key_id, body.name)
     except ValueError as error:
@@ -70,7 +73,10 @@ def update(api_key_id: str, body: UpdateApiKey) -> UpdatedApiKey:
 
 @operation("DELETE", "/api-keys/<id:api_key_id>", scope="manage", answers=DeletedApiKey)
 def remove(api_key_id: str) -> DeletedApiKey:
-    """Revoke a key, from the next request on."""
+    """Revoke a key.
+
+    It is good for nothing from the next request on.
+    """
     keys.revoke(current().database, api_key_id)
     log.info("key=%s revoked by=%s", api_key_id, key().id)
     return DeletedApiKey(id=api_key_id)

@@ -29,7 +29,10 @@ LINK_SECONDS = 3_600
     test_keys=True,
 )
 def list_attachments(email_id: str, query: Page) -> ListOf[Attachment]:
-    """List the files of an email. Their content is erased with the email's."""
+    """List attachments.
+
+    Files are erased with the content of their email.
+    """
     files = _files(email_id)
     ids = [one.id for one in files]
     begin, end = 0, len(files)
@@ -53,7 +56,10 @@ def list_attachments(email_id: str, query: Page) -> ListOf[Attachment]:
     test_keys=True,
 )
 def get(email_id: str, attachment_id: str) -> Attachment:
-    """Return one file's address, and what it is."""
+    """Get an attachment.
+
+    What it is, and the link at which it can be downloaded.
+    """
     for one in _files(email_id):
         if one.id == attachment_id:
             return one
@@ -62,7 +68,10 @@ def get(email_id: str, attachment_id: str) -> Attachment:
 
 @operation("GET", "/attachments/<token>", scope=None, answers=None)
 def download(token: str) -> Response:
-    """Return the file that a link is for. Whoever has the link needs no key."""
+    """Download an attachment.
+
+    Whoever has the link needs no key.
+    """
     try:
         email_id, attached_id = _links().loads(token, max_age=LINK_SECONDS)
     except BadData:

@@ -93,7 +93,7 @@ def send(body: SendEmail) -> EmailId:
     test_keys=True,
 )
 def send_batch(body: SendBatch) -> Batch:
-    """Send up to 100 emails."""
+    """Send a batch of emails."""
     mode = request.headers.get("x-batch-validation", "strict")
     if mode not in {"strict", "permissive"}:
         expected = f"x-batch-validation: expected strict or permissive, got {mode!r}"
@@ -111,7 +111,10 @@ def send_batch(body: SendBatch) -> Batch:
 
 @operation("GET", "/emails", scope="read", query=Page, answers=ListOf[Email], test_keys=True)
 def list_emails(query: Page) -> ListOf[Email]:
-    """List emails, the newest first."""
+    """List emails.
+
+    The newest first.
+    """
     page = current().ledger.page(
         query.limit, query.after, query.before, is_test=key().is_test or None
     )
@@ -121,7 +124,10 @@ def list_emails(query: Page) -> ListOf[Email]:
 
 @operation("GET", "/emails/<id:email_id>", scope="read", answers=Email, test_keys=True)
 def get(email_id: str) -> Email:
-    """Return an email and its last event."""
+    """Get an email.
+
+    With the last thing that happened to it.
+    """
     history = current().ledger.show(email_id)
     waiting = [one.due_at for one in history.deliveries if one.state == "scheduled"]
     states = [one.outcome for one in history.deliveries]
@@ -136,7 +142,10 @@ def get(email_id: str) -> Email:
     test_keys=True,
 )
 def deliveries(email_id: str) -> ListOf[Delivery]:
-    """Return what became of each recipient's copy, with every attempt and report."""
+    """List deliveries.
+
+    What became of each recipient's copy, with every attempt and report.
+    """
     history = current().ledger.show(email_id)
     data = [
         Delivery.of(one, history.attempts[one.id], history.reports[one.id])
@@ -154,7 +163,7 @@ def deliveries(email_id: str) -> ListOf[Delivery]:
     test_keys=True,
 )
 def reschedule(email_id: str, body: Reschedule) -> Changed:
-    """Send a scheduled email at another time."""
+    """Reschedule an email."""
     moved = dispatcher.reschedule(email_id, body.scheduled_at, actor=_actor())
     _check_moved(moved, "It is not scheduled: it was sent, or is about to be.")
     return Changed(id=email_id)
@@ -169,7 +178,10 @@ def reschedule(email_id: str, body: Reschedule) -> Changed:
     test_keys=True,
 )
 def cancel(email_id: str) -> Changed:
-    """Cancel what was not sent yet."""
+    """Cancel an email.
+
+    What of it was not sent yet.
+    """
     moved = dispatcher.cancel(
         Filters(email_id=email_id, is_test=key().is_test or None), actor=_actor()
     )
@@ -186,7 +198,10 @@ def cancel(email_id: str) -> Changed:
     test_keys=True,
 )
 def retry(email_id: str) -> Retried:
-    """Send again what failed, and now what is deferred."""
+    """Retry an email.
+
+    What failed is sent again, and what is deferred now.
+    """
     dispatcher.check_known(email_id)
     moved = dispatcher.retry(
         Filters(email_id=email_id, is_test=key().is_test or None), actor=_actor()
@@ -204,8 +219,9 @@ def retry(email_id: str) -> Retried:
     test_keys=True,
 )
 def retry_many(body: RetryMany) -> RetriedMany:
-    """Send again what failed, and now what is deferred, of all emails that match.
+    """Retry many emails.
 
+    Of all that match, what failed is sent again, and what is deferred now.
     With `dry_run` it is only counted.
     """
     filters = replace(body.filters(), is_test=key().is_test or None)

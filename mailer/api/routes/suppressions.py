@@ -44,7 +44,7 @@ def add(body: Add) -> SuppressionId:
     status=201,
 )
 def add_many(body: AddMany) -> SuppressionIds:
-    """Suppress up to 100 addresses.
+    """Suppress many addresses.
 
     The answer has one entry for each address, in no certain order.
     """
@@ -55,7 +55,7 @@ def add_many(body: AddMany) -> SuppressionIds:
     "POST", "/suppressions/batch/remove", scope="manage", body=RemoveMany, answers=ManyRemoved
 )
 def remove_many(body: RemoveMany) -> ManyRemoved:
-    """Remove up to 100 suppressions.
+    """Remove many suppressions.
 
     The answer has those that there were, in no certain order.
     """
@@ -67,7 +67,10 @@ def remove_many(body: RemoveMany) -> ManyRemoved:
 
 @operation("GET", "/suppressions", scope="read", query=Which, answers=ListOf[Listed])
 def list_suppressions(query: Which) -> ListOf[Listed]:
-    """List suppressions, the newest first."""
+    """List suppressions.
+
+    The newest first.
+    """
     page = current().ledger.suppressions(
         query.limit, query.after, query.before, origin=query.origin, category=query.category
     )
@@ -84,7 +87,7 @@ def list_suppressions(query: Which) -> ListOf[Listed]:
     errors=_MISSING,
 )
 def get(suppression: str, query: Of) -> Suppression:
-    """Return a suppression, by its id or its address.
+    """Get a suppression, by its id or its address.
 
     An address stands for its suppression for all mail; with `category`, for that one.
     """

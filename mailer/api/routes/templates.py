@@ -22,7 +22,10 @@ Kind = Literal["string", "number", "boolean", "object", "list"]
     "GET", "/templates", scope="read", query=Page, answers=ListOf[ListedTemplate], test_keys=True
 )
 def list_templates(query: Page) -> ListOf[ListedTemplate]:
-    """List the templates by name."""
+    """List templates.
+
+    By name.
+    """
     renderer = current().renderer
     names = [name for name in renderer.names() if key().may_use(name)]
     if query.before is not None:
@@ -42,7 +45,10 @@ def list_templates(query: Page) -> ListOf[ListedTemplate]:
 
 @operation("GET", "/templates/<name>", scope="read", answers=Template, test_keys=True)
 def get(name: str) -> Template:
-    """Return a template: what it needs, its sample, its sources."""
+    """Get a template.
+
+    What it needs, its sample, its sources.
+    """
     template = _known(name)
     renderer = current().renderer
     sample = template.sample
@@ -63,7 +69,10 @@ def get(name: str) -> Template:
     "POST", "/templates/<name>/render", scope="read", body=Render, answers=Rendered, test_keys=True
 )
 def render(name: str, body: Render) -> Rendered:
-    """Return a template filled in, and send nothing."""
+    """Render a template.
+
+    Nothing is sent.
+    """
     template = _known(name)
     values = {**template.sample, **body.variables}
     try:

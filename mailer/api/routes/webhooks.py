@@ -41,14 +41,20 @@ def create(body: CreateWebhook) -> WebhookSecret:
 
 @operation("GET", "/webhooks", scope="manage", query=Page, answers=ListOf[Webhook])
 def list_webhooks(query: Page) -> ListOf[Webhook]:
-    """List webhooks, the newest first."""
+    """List webhooks.
+
+    The newest first.
+    """
     page = webhooks.listing(current(), limit=query.limit, after=query.after, before=query.before)
     return ListOf[Webhook](has_more=page.has_more, data=[Webhook.of(row) for row in page.rows])
 
 
 @operation("GET", "/webhooks/<webhook_id>", scope="manage", answers=WholeWebhook)
 def get(webhook_id: str) -> WholeWebhook:
-    """Return a webhook, with its secret."""
+    """Get a webhook.
+
+    With its secret.
+    """
     row = webhooks.get(current(), webhook_id)
     return WholeWebhook.of(row, signing_secret=row.secret)
 
@@ -73,7 +79,10 @@ def update(webhook_id: str, body: UpdateWebhook) -> WebhookId:
 
 @operation("DELETE", "/webhooks/<webhook_id>", scope="manage", answers=DeletedWebhook)
 def delete(webhook_id: str) -> DeletedWebhook:
-    """Delete a webhook, with its events."""
+    """Delete a webhook.
+
+    Its events go with it.
+    """
     webhooks.delete(current(), webhook_id, actor=f"api key {key().name}")
     return DeletedWebhook(id=webhook_id)
 
@@ -85,7 +94,7 @@ def delete(webhook_id: str) -> DeletedWebhook:
     answers=WebhookSecret,
 )
 def rotate_secret(webhook_id: str) -> WebhookSecret:
-    """Give a webhook a new secret.
+    """Rotate a secret.
 
     For 24 hours the old one signs as well.
     """
@@ -97,7 +106,10 @@ def rotate_secret(webhook_id: str) -> WebhookSecret:
     "GET", "/webhooks/<webhook_id>/events", scope="manage", query=Page, answers=ListOf[Event]
 )
 def list_events(webhook_id: str, query: Page) -> ListOf[Event]:
-    """List what a webhook is or was to be told, the newest first."""
+    """List events of a webhook.
+
+    What it is or was to be told, the newest first.
+    """
     page = webhooks.events(
         current(), webhook_id, limit=query.limit, after=query.after, before=query.before
     )
@@ -106,7 +118,7 @@ def list_events(webhook_id: str, query: Page) -> ListOf[Event]:
 
 @operation("GET", "/webhooks/<webhook_id>/events/<event_id>", scope="manage", answers=Event)
 def get_event(webhook_id: str, event_id: str) -> Event:
-    """Return what a webhook is or was to be told."""
+    """Get an event of a webhook."""
     return Event.of(webhooks.event(current(), webhook_id, event_id))
 
 
@@ -117,7 +129,10 @@ def get_event(webhook_id: str, event_id: str) -> Event:
     answers=ListOf[EventAttempt],
 )
 def list_attempts(webhook_id: str, event_id: str) -> ListOf[EventAttempt]:
-    """List the attempts to tell an event, in their order."""
+    """List attempts of an event.
+
+    In their order, with what was answered.
+    """
     rows = webhooks.attempts(current(), webhook_id, event_id)
     return ListOf[EventAttempt](data=[EventAttempt.of(row) for row in rows])
 
@@ -129,7 +144,10 @@ def list_attempts(webhook_id: str, event_id: str) -> ListOf[EventAttempt]:
     answers=Replayed,
 )
 def replay_event(webhook_id: str, event_id: str) -> Replayed:
-    """Tell an event again, whatever became of it."""
+    """Replay an event.
+
+    Whatever became of it.
+    """
     with _as_validation_error():
         replayed = webhooks.replay(current(), webhook_id, event_id)
     return Replayed(events=int(replayed))
@@ -137,7 +155,10 @@ def replay_event(webhook_id: str, event_id: str) -> Replayed:
 
 @operation("POST", "/webhooks/<webhook_id>/replay", scope="manage", body=Replay, answers=Replayed)
 def replay(webhook_id: str, body: Replay) -> Replayed:
-    """Tell all events again that failed since an instant."""
+    """Replay failed events.
+
+    All that failed since an instant.
+    """
     with _as_validation_error():
         return Replayed(events=webhooks.replay_failed(current(), webhook_id, body.since))
 
