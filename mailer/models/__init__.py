@@ -1,0 +1,67 @@
+"""Tables. Rows are written by `mailer.ledger` (and `mailer.users`) only; everybody may read them.
+
+The table names share a prefix, so that they can live in an application's own database.
+"""
+
+from __future__ import annotations
+
+from .accounts import ApiKey, User
+from .base import WHERE, Base, Instant, Json, RowId, Written
+from .emails import (
+    HAS_CONTENT,
+    IS_QUEUED,
+    IS_SENDING,
+    IS_TEST,
+    IS_TROUBLE,
+    LANES,
+    ON_UNKNOWN,
+    OPEN,
+    RETRYABLE,
+    Attached,
+    Attempt,
+    AuditEntry,
+    Delivery,
+    Email,
+    Status,
+)
+from .operation import Sweeps, Switch
+from .recipients import Report, Suppression
+from .webhooks import IS_PENDING, Event, EventAttempt, Webhook
+
+__all__ = [
+    "HAS_CONTENT",
+    "IS_PENDING",
+    "IS_QUEUED",
+    "IS_SENDING",
+    "IS_TEST",
+    "IS_TROUBLE",
+    "LANES",
+    "ON_UNKNOWN",
+    "OPEN",
+    "RETRYABLE",
+    "REVISION",
+    "WHERE",
+    "ApiKey",
+    "Attached",
+    "Attempt",
+    "AuditEntry",
+    "Base",
+    "Delivery",
+    "Email",
+    "Event",
+    "EventAttempt",
+    "Instant",
+    "Json",
+    "Report",
+    "RowId",
+    "Status",
+    "Suppression",
+    "Sweeps",
+    "Switch",
+    "User",
+    "Webhook",
+    "Written",
+]
+
+REVISION = "0007"
+"""The newest migration: the one that makes these tables."""
