@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from flask import Flask
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -145,6 +145,12 @@ def unavailable_as_ours() -> Iterator[None]:
         if not error.connection_invalidated:
             raise
         raise LedgerUnavailable("the ledger's connection was lost") from error
+    except InvalidRequestError as error:
+        # What the pool says when the connection that it made in place of a dead one is dead as
+        # well: a server that ends, begins and ends.
+        if str(error) != "This connection is closed":
+            raise
+        raise LedgerUnavailable("the ledger's connections are lost again and again") from error
 
 
 class _Watch:

@@ -62,14 +62,14 @@ def _claimed(step: str) -> Callable[..., None]:
     return after
 
 
-def _composing(state: Any, email: Any) -> None:
+def _composing(state: Any, email: Any, *_: Any) -> None:
     names = [address for _, address in email.addresses["to"]]
     strike("compose_before", names)
     for name in names:
         strike_when_waited_for(name)
 
 
-def _composed(_: Any, state: Any, email: Any) -> None:
+def _composed(_: Any, state: Any, email: Any, *__: Any) -> None:
     strike("compose_after", [address for _, address in email.addresses["to"]])
 
 
