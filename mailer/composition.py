@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import message, plaintext, unsubscribe
-from .content import Address, Attachment, Content
+from .content import Address, Attachment, Content, Context
 from .errors import RenderError, SettingError
 from .inbound.told import POSTMARK_HEADER
 from .state import State
@@ -33,13 +33,14 @@ def compose(
 ) -> Composed | None:
     """Render and write ``email`` (an `Email`, or a row of its columns).
 
-    Only with a category are the copies of its recipients different: each has a link of its own.
+    The copies of its recipients are different with a category, for each has a link of its own, and
+    with a context loader, which is told for whom it loads.
     Its attachments are those of the ledger unless given. Returns None when its context loader no
     longer wants it. Raises RenderError or MessageError; TemplateError when its template is not
     here, SettingError when no link can be made; what a context loader raises comes through.
     """
     link = None if email.category is None else unsubscribe_link(state, email.category, recipient)
-    content = _content(state, email, link)
+    content = _content(state, email, recipient, link)
     if content is None:
         return None
     if attachments is None:
@@ -89,7 +90,7 @@ def _headers(state: State, email: Any, link: str | None) -> Mapping[str, str]:
     return headers
 
 
-def _content(state: State, email: Any, link: str | None) -> Content | None:
+def _content(state: State, email: Any, recipient: str, link: str | None) -> Content | None:
     if email.erased_at is not None:  # never an empty email instead
         raise RenderError(f"its content was erased on {email.erased_at:%Y-%m-%d}")
     if email.template is None:
@@ -98,7 +99,8 @@ def _content(state: State, email: Any, link: str | None) -> Content | None:
     state.renderer.template(email.template)
     context = email.context or {}
     if loader := state.loaders.get(email.template):
-        loaded = loader(context)
+        named = [address for name in ("to", "cc") for _, address in email.addresses[name]]
+        loaded = loader(Context(context, [recipient, *named]))
         if loaded is None:
             return None
         if not isinstance(loaded, dict):

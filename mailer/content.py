@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Address(NamedTuple):
@@ -13,6 +14,16 @@ class Address(NamedTuple):
     """Display name, decoded; empty for none."""
     email: str
     """``local@domain``, the domain in ASCII (IDNA 2008)."""
+
+
+class Context(dict[str, Any]):
+    """What was dispatched for a template, as its context loader gets it."""
+
+    def __init__(self, values: Mapping[str, Any], recipients: Collection[str]) -> None:
+        super().__init__(values)
+        self.recipients = frozenset(address.lower() for address in recipients)
+        """Whom this copy goes to, and whom its head names, in lower case. Whoever mints a secret
+        for somebody sees here that nobody else gets it: an email can be dispatched to anybody."""
 
 
 class Content(NamedTuple):

@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy.orm import Session
 
 from . import signals, state, users
+from .content import Context
 from .dispatcher import dispatch
 from .users import Tokens
 
@@ -80,12 +81,13 @@ def tell_password_changed(app: Flask, *, user_id: int, session: Session, **_: An
 # Context loaders. They run in the worker, at each attempt, and mint the tokens there.
 
 
-def load_confirm_email(context: dict[str, Any]) -> dict[str, Any] | None:
-    """Mint the link; None when the account is gone or confirmed by now."""
+def load_confirm_email(context: Context) -> dict[str, Any] | None:
+    """Mint the link; None when the account is gone or confirmed by now, or somebody else would get
+    it as well."""
     mailer = state.current()
     with users.reading(mailer.database) as session:
         user = users.by_id(session, context["user_id"])
-    if user is None or user.confirmed_at is not None:
+    if user is None or user.confirmed_at is not None or context.recipients != {user.email}:
         return None
     token = Tokens(mailer.config["SECRET_KEY"]).mint("confirm", user)
     return {
@@ -94,12 +96,13 @@ def load_confirm_email(context: dict[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def load_reset_password(context: dict[str, Any]) -> dict[str, Any] | None:
-    """Mint the link; None when the address has no account."""
+def load_reset_password(context: Context) -> dict[str, Any] | None:
+    """Mint the link; None when the address has no account, or somebody else would get it as
+    well."""
     mailer = state.current()
     with users.reading(mailer.database) as session:
         user = users.by_address(session, context["address"])
-    if user is None:
+    if user is None or context.recipients != {user.email}:
         return None
     token = Tokens(mailer.config["SECRET_KEY"]).mint("reset", user)
     return {

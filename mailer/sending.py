@@ -62,7 +62,7 @@ class Sending:
         """By delivery id: the transport that was tried could not be used."""
         self._composed: dict[str | int, Composed | Outcome] = {}
         """By `_copy`: the recipients of one email share its bytes, if they may."""
-        self._recipients = Counter(map(_copy, batch.deliveries))
+        self._recipients = Counter(map(self._copy, batch.deliveries))
         self._settling = Settling(state, batch, self._as_sent)
         self._admission = Admission(turn, self._record)
         self._over = False
@@ -236,8 +236,14 @@ class Sending:
             size += len(composed[1].message)
         return few
 
+    def _copy(self, claimed: Claimed) -> str | int:
+        """Return what those share whose messages are equal, as `compose` says."""
+        email = claimed.email
+        apart = email.category is not None or email.template in self.state.loaders
+        return claimed.delivery_id if apart else email.id
+
     def _compose(self, claimed: Claimed) -> Composed | Outcome:
-        copy = _copy(claimed)
+        copy = self._copy(claimed)
         if copy not in self._composed:
             self._composed[copy] = _compose(self.state, claimed)
         return self._composed[copy]
@@ -253,22 +259,16 @@ class Sending:
 
     def _record(self, claimed: Claimed, outcome: Outcome, delay: float | None = None) -> None:
         self._settling.record(claimed, outcome, delay=delay)
-        copy = _copy(claimed)
+        copy = self._copy(claimed)
         self._recipients[copy] -= 1
         if not self._recipients[copy]:
             self._composed.pop(copy, None)  # attachments may be large
 
     def _as_sent(self, claimed: Claimed) -> Sent | None:
-        composed = self._composed[_copy(claimed)]
+        composed = self._composed[self._copy(claimed)]
         if isinstance(composed, Outcome):
             return None
         return Sent(claimed, composed, self.state.ledger.attachments(claimed.email.id))
-
-
-def _copy(claimed: Claimed) -> str | int:
-    """Return what those share whose messages are equal: an email with a category has a link for
-    each recipient."""
-    return claimed.email.id if claimed.email.category is None else claimed.delivery_id
 
 
 def _overrides(state: State, claimed: Claimed) -> bool:

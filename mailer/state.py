@@ -15,6 +15,7 @@ from flask import Flask, current_app
 
 from .burst import EXIT_SECONDS
 from .config import message_budget, message_timeout, transports
+from .content import Context
 from .db import Database, located
 from .doorbell import TELL_TASK, WEBHOOKS, Doorbell
 from .errors import MailerError
@@ -25,7 +26,7 @@ from .shared import Shared
 from .traffic import Traffic
 from .transport import Transport
 
-Loader = Callable[[dict[str, Any]], dict[str, Any] | None]
+Loader = Callable[[Context], dict[str, Any] | None]
 """Turns the context that was dispatched into the one that is rendered; None: no longer wanted."""
 
 log = logging.getLogger(__name__)

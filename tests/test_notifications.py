@@ -11,10 +11,12 @@ from flask import Flask
 from sqlalchemy.orm import Session
 
 from mailer import create_app, notifications, signals, state, users
+from mailer.content import Context
 from mailer.models import Delivery, Email, User
 from mailer.users import Tokens, Verdict
 
 ADDRESS = "anna@example.com"
+NOBODY = "nobody@example.com"
 SECRET = "a secret for tests only"
 
 
@@ -130,7 +132,7 @@ def test_a_reset_is_dispatched_alike_for_an_address_without_an_account(app: Flas
 
 
 def test_the_confirmation_link_carries_a_token_of_the_user(app: Flask, anna: User) -> None:
-    context = notifications.load_confirm_email({"user_id": anna.id})
+    context = notifications.load_confirm_email(Context({"user_id": anna.id}, [ADDRESS]))
     assert context is not None
     assert context["expires_in"] == "2 days"
     start, token = context["confirm_url"].rsplit("/", 1)
@@ -143,7 +145,7 @@ def test_the_confirmation_link_carries_a_token_of_the_user(app: Flask, anna: Use
 
 
 def test_the_reset_link_carries_a_token_of_the_user(app: Flask, anna: User) -> None:
-    context = notifications.load_reset_password({"address": ADDRESS})
+    context = notifications.load_reset_password(Context({"address": ADDRESS}, [ADDRESS]))
     assert context is not None
     assert context["expires_in"] == "1 hour"
     start, token = context["reset_url"].rsplit("/", 1)
@@ -156,10 +158,20 @@ def test_the_reset_link_carries_a_token_of_the_user(app: Flask, anna: User) -> N
 
 
 def test_a_link_that_nobody_needs_any_more_is_not_made(app: Flask, anna: User) -> None:
-    assert notifications.load_reset_password({"address": "nobody@example.com"}) is None
-    assert notifications.load_confirm_email({"user_id": anna.id + 1}) is None
+    assert notifications.load_reset_password(Context({"address": NOBODY}, [NOBODY])) is None
+    assert notifications.load_confirm_email(Context({"user_id": anna.id + 1}, [ADDRESS])) is None
     confirm(app, anna)
-    assert notifications.load_confirm_email({"user_id": anna.id}) is None
+    assert notifications.load_confirm_email(Context({"user_id": anna.id}, [ADDRESS])) is None
+
+
+def test_a_link_is_not_made_for_anybody_but_the_owner_of_the_account(
+    app: Flask, anna: User
+) -> None:
+    for recipients in ([NOBODY], [ADDRESS, NOBODY]):
+        assert notifications.load_reset_password(Context({"address": ADDRESS}, recipients)) is None
+        assert notifications.load_confirm_email(Context({"user_id": anna.id}, recipients)) is None
+    context = Context({"address": ADDRESS}, [ADDRESS.upper()])
+    assert notifications.load_reset_password(context) is not None
 
 
 def test_the_worker_uses_these_loaders(app: Flask) -> None:

@@ -25,6 +25,12 @@ def drafted(body: SendEmail, idempotency_key: str | None) -> Draft:
     if not allowed.may_use(template):
         used = f"template {template!r}" if template else "content without a template"
         raise ApiError(403, "restricted_api_key", f"This API key may not use {used}.")
+    if template in current().loaders and not allowed.templates:
+        message = (
+            f"Template {template!r} has a context loader, which may put a secret into it: that"
+            " needs a key that names the template (mailer keys create --template)."
+        )
+        raise ApiError(403, "restricted_api_key", message)
     if allowed.lane is not None and body.lane not in {None, allowed.lane}:
         message = f"This API key sends in lane {allowed.lane}, not in {body.lane}."
         raise ApiError(403, "restricted_api_key", message)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from mailer import Filters
+from mailer import Filters, users
 from mailer.delivery import drain
 from mailer.dev.catcher import Catcher
 from mailer.state import of
@@ -238,3 +238,34 @@ def test_a_retry_of_many_says_which(call: Call, body: Any, words: str) -> None:
     status, answer = call("POST", "/emails/retry", body)
     assert (status, answer["name"]) == (422, "validation_error")
     assert words in answer["message"]
+
+
+def test_no_key_has_the_link_of_an_account_mailed_to_somebody_else(
+    app: Flask, call: Call, key: Callable[..., str], catcher: Catcher
+) -> None:
+    with of(app).database.session() as session:
+        users.sign_up(session, "ada@example.com", "correct horse battery")
+    token = key(templates=["reset_*"])
+
+    def ask(to: str, **more: Any) -> tuple[int, Any]:
+        template = {"id": "reset_password", "variables": {"address": "ada@example.com"}}
+        body = {"from": "a@example.com", "to": to, "template": template, **more}
+        status, answer = call("POST", "/emails", body, token=token)
+        return status, answer
+
+    status, answer = call(
+        "POST", "/emails", {"to": "eve@example.com", "template": {"id": "reset_password"}}
+    )
+    assert (status, answer["name"]) == (403, "restricted_api_key")
+    assert "context loader" in answer["message"]
+    for refused in (
+        ask("eve@example.com"),
+        ask("ada@example.com", cc="eve@example.com"),
+    ):
+        assert refused[0] == 200
+    ask("ada@example.com", bcc="eve@example.com")
+    ask("Ada@Example.com")
+    with app.app_context():
+        drain(of(app), "critical")
+    found = [one for message in catcher.messages() for one in message.recipients]
+    assert sorted(found) == ["Ada@example.com", "ada@example.com"]
