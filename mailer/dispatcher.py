@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from flask_mail import Message
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, scoped_session
 from . import commits, interchange, signals, trace
 from .content import Attachment
 from .db import unavailable_as_ours
-from .drafting import REQUEST_FIELDS, Mailbox, Request, draft
+from .drafting import FARTHEST, REQUEST_FIELDS, Mailbox, Request, draft
 from .errors import InvalidEmail, NotFound, Problem
 from .ledger import Draft, Filters, Recorded, events
 from .ledger.operations import Changed
@@ -140,8 +140,11 @@ def check_known(email_id: str) -> None:
 
 def reschedule(email_id: str, send_at: datetime, *, actor: str) -> list[Changed]:
     """Send an email at another time: those of its deliveries that still wait for theirs. Raises
-    NotFound."""
+    NotFound; InvalidEmail when that is too far away."""
     check_known(email_id)
+    if send_at - datetime.now(UTC) > FARTHEST:
+        expected = f"expected an instant within {FARTHEST.days} days"
+        raise InvalidEmail([Problem("send_at", expected)])
     return current().ledger.reschedule(email_id, send_at, actor=actor)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from mailer import Filters
+from mailer.config import database_url as typed_database_url
 from mailer.db import Database
 from mailer.inbound import told
 from mailer.inbound.told import Told
@@ -467,3 +469,66 @@ def test_a_batch_in_which_one_was_in_doubt_settles_the_others_alike(ledger: Ledg
         [settlement(claimed, *outcomes_[claimed.email.id]) for claimed in batch.deliveries],
     )
     assert [row.status for row in rows(ledger, Delivery)] == ["sent", "queued"]
+
+
+def test_whoever_tells_webhooks_is_woken_for_a_report(database: Database) -> None:
+    rung: list[str] = []
+    ledger = Ledger(
+        database, lease_seconds=60, attempts_allowed=3, on_events=lambda: rung.append("now")
+    )
+    email_id = sent(ledger, ADA)
+    listen(database, "email.delivered")
+    tell(ledger, report(email_id, "delivered"))
+    assert rung == ["now"]
+
+
+def test_what_a_report_proves_to_be_sent_is_not_told_as_failed(ledger: Ledger) -> None:
+    listen(ledger.database, "email.delivered", "email.sent", "email.failed")
+    email_id = one(ledger, ADA)
+    settle(ledger, ledger.claim("default", 1), LOST, Status.QUEUED)
+    again = ledger.claim("default", 1)
+    tell(ledger, report(email_id, "delivered"))
+    settle(ledger, again, REFUSED, Status.FAILED)
+    assert [row.type for row in rows(ledger, Event)] == ["email.delivered", "email.sent"]
+
+
+def test_reports_and_what_they_are_about_do_not_wait_for_each_other(postgresql_url: str) -> None:
+    database = Database(typed_database_url(postgresql_url))
+    database.upgrade()
+    ledger = Ledger(database, lease_seconds=60, attempts_allowed=99)
+    people = [f"r{number}@example.com" for number in range(40)]
+    errors: list[BaseException] = []
+
+    def at_once(*calls: Callable[[], object]) -> None:
+        start = threading.Barrier(len(calls))
+
+        def run(call: Callable[[], object]) -> None:
+            start.wait(10)
+            try:
+                call()
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+
+    for number in range(10):
+        email_id, other_id = one(ledger, *people), one(ledger, *people)
+        batch = ledger.claim("default", 1000)
+        backwards = [
+            settlement(claimed, DEFERRED, Status.QUEUED, delay=9999)
+            for claimed in reversed(batch.deliveries)
+        ]
+        told = [report(email_id, recipients=[who], source_id=f"{number}a{who}") for who in people]
+        others = [report(other_id, recipients=[who], source_id=f"{number}b{who}") for who in people]
+        at_once(partial(ledger.settle, batch.token, backwards), partial(tell, ledger, *told))
+        ledger.unsuppress(actor="test", addresses=people)
+        at_once(partial(tell, ledger, *others), partial(tell, ledger, *reversed(
+            [one._replace(source_id=f"c{one.source_id}") for one in told]
+        )))  # fmt: skip
+        ledger.unsuppress(actor="test", addresses=people)
+    database.close()
+    assert errors == []

@@ -238,7 +238,7 @@ class Ledger:
         if any(one.email_id is None for one in told):
             with self.database.read() as connection:
                 told = reports.find_references(connection, told)
-        with self.database.begin() as connection:
+        with self._noting(self.database.begin()) as connection:
             return reports.add(connection, told, suppress_bounces=suppress_bounces)
 
     def reports_without_delivery(self, address: str) -> Sequence[sa.Row[reports.Stored]]:

@@ -191,13 +191,15 @@ def _insert(connection: sa.Connection, values: Sequence[Mapping[str, Any]]) -> s
         .on_conflict_do_nothing()  # by either: what the source calls it, what is good for once
         .returning(Report.id)
     )
-    return set(connection.execute(statement, values).scalars())
+    # In one order: two transactions with the same must not wait for each other.
+    ordered = sorted(values, key=lambda one: (one["source"], one["source_id"]))
+    return set(connection.execute(statement, ordered).scalars())
 
 
 def _suppress(
     connection: sa.Connection, news: Iterable[tuple[Told, _Match | None]], bounces: bool
 ) -> None:
-    done = set()
+    wanted: dict[str, Told] = {}
     for one, match in news:
         if not (one.kind == "complained" or (one.kind == "bounced" and one.permanent and bounces)):
             continue
@@ -210,15 +212,15 @@ def _suppress(
             address = one.recipients[0]
         else:
             continue  # mail that anybody may have written must name a copy of ours
-        if address not in done:
-            done.add(address)
-            suppressions.add(
-                connection,
-                address,
-                origin="complaint" if one.kind == "complained" else "bounce",
-                words=one.words or None,
-                email_id=one.email_id,
-            )
+        wanted.setdefault(address, one)
+    for address, one in sorted(wanted.items()):  # in one order, as above
+        suppressions.add(
+            connection,
+            address,
+            origin="complaint" if one.kind == "complained" else "bounce",
+            words=one.words or None,
+            email_id=one.email_id,
+        )
 
 
 def _note(one: Told, match: _Match) -> events.Note:

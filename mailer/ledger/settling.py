@@ -98,11 +98,13 @@ _CAP = Prepared(
     )
 )
 # What somebody erased meanwhile is gone, and on SQLite its number may be another's by now. The lock
-# keeps the rest until the commit, and is in the way of nothing but erasing.
+# keeps the rest until the commit. It is that of the updates below, in the order in which a report
+# takes it: outcomes come in any order, and each of two would wait for a delivery the other has.
 _THERE = Prepared(
     sa.select(Delivery.id, Delivery.email_id)
     .where(one_of(Delivery.id, "ids_"))
-    .with_for_update(read=True, key_share=True)
+    .order_by(Delivery.id)
+    .with_for_update(key_share=True)
 )
 _ATTEMPT = Prepared(
     sa.insert(Attempt).values(ended_at=now()),
@@ -139,9 +141,10 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
     capped = [one for one in settlements if one.outcome.kind is Kind.CAPPED]
     sent = [one for one in tried if one.status is Status.SENT]
     other = [one for one in tried if one.status is not Status.SENT]
-    if tried and (webhooks := events.listening(connection)):
+    moved: set[int] = set()
+    webhooks = events.listening(connection) if tried else ()
+    if webhooks:
         moved = _move_and_tell(connection, token, sent, other)
-        events.note(connection, [_note(one) for one in tried if one.delivery_id in moved], webhooks)
     else:
         if sent:
             _SENT.run(connection, [{"ids_": [one.delivery_id for one in sent]}])
@@ -150,6 +153,9 @@ def settle(connection: sa.Connection, token: str, settlements: Sequence[Settleme
     # Of a first attempt whose reply was heard, no report can be there.
     doubted = [one for one in other if one.attempt > 1 or one.outcome.kind is Kind.AMBIGUOUS]
     proven = proof.prove(connection, [one.delivery_id for one in doubted])
+    # What is proven to be sent was told as that: two events of one moment have no order.
+    moved -= {one.delivery_id for one in proven}
+    events.note(connection, [_note(one) for one in tried if one.delivery_id in moved], webhooks)
     if unbegun:
         ids = [one.delivery_id for one in unbegun]
         _HAND_BACK.run(connection, [{"ids_": ids, "claim_": token}])

@@ -125,6 +125,9 @@ def _give_up_leases(connection: sa.Connection) -> int:
                 for row in rows
             ],
         )
+        proven = {one.delivery_id: one for one in proof.prove(connection, [row.id for row in rows])}
+        if proven:
+            erase_contexts(connection, {one.email_id for one in proven.values()})
         notes = [
             events.Note(
                 events.TYPE_OF[Status(row.status)],
@@ -133,10 +136,9 @@ def _give_up_leases(connection: sa.Connection) -> int:
                 {"words": row.reason, "attempt": row.attempts},
             )
             for row in rows
+            if row.id not in proven  # told as sent
         ]
         events.note(connection, notes)
-        if proven := proof.prove(connection, [row.id for row in rows]):
-            erase_contexts(connection, {one.email_id for one in proven})
     return len(rows)
 
 

@@ -269,3 +269,42 @@ def test_no_key_has_the_link_of_an_account_mailed_to_somebody_else(
         drain(of(app), "critical")
     found = [one for message in catcher.messages() for one in message.recipients]
     assert sorted(found) == ["Ada@example.com", "ada@example.com"]
+
+
+def test_a_batch_of_another_length_is_another_request(call: Call) -> None:
+    key = {"Idempotency-Key": "orders"}
+    first = call("POST", "/emails/batch", [email()] * 2, **key)
+    assert call("POST", "/emails/batch", [email()] * 2, **key) == first
+    for other in ([email()], [email()] * 3):
+        status, body = call("POST", "/emails/batch", other, **key)
+        assert (status, body["name"]) == (409, "invalid_idempotent_request")
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_an_instant_that_no_clock_shows_is_refused(call: Call, at: str) -> None:
+    assert call("POST", "/emails", email(scheduled_at=at))[0] == 422
+    _, made = call("POST", "/emails", email(scheduled_at="in 1 hour"))
+    for when in (at, "9999-01-01T00:00:00Z"):
+        assert call("PATCH", f"/emails/{made['id']}", {"scheduled_at": when})[0] == 422
+
+
+def test_an_email_is_rescheduled_to_what_the_audit_says(app: Flask, call: Call) -> None:
+    _, made = call("POST", "/emails", email(scheduled_at="in 1 hour"))
+    call("PATCH", f"/emails/{made['id']}", {"scheduled_at": "2030-01-01T10:00:00+05:00"})
+    history = of(app).ledger.show(made["id"])
+    (entries,) = history.audit.values()
+    assert [one.action for one in entries] == ["rescheduled to 2030-01-01 05:00:00 UTC"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/emails/retry", {"template": "a\0b"}),
+        ("/emails/retry", {"recipient": "a\0b"}),
+        ("/suppressions/batch/remove", {"emails": ["a\0b"]}),
+        ("/suppressions/batch/remove", {"ids": ["a\0b"]}),
+    ],
+)
+def test_what_postgresql_cannot_look_for_is_refused(call: Call, path: str, body: Any) -> None:
+    status, answer = call("POST", path, body)
+    assert (status, "expected no NUL" in answer["message"]) == (422, True)

@@ -252,7 +252,11 @@ def _sorted_out(
             continue
         try:
             own_key = f"{idempotency_key}:{position}" if idempotency_key else None
-            right.append(drafted(one, own_key))
+            draft = drafted(one, own_key)
+            if own_key:  # the same email in a batch of another length is another request
+                whole = f"{draft.email['fingerprint']} of {len(given)}"
+                draft.email["fingerprint"] = sha256(whole.encode()).hexdigest()
+            right.append(draft)
         except InvalidEmail as error:
             wrong.append(BatchError(index=position, message=described(error.problems)))
         except ApiError as error:

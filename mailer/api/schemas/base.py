@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -42,6 +43,15 @@ class Error(Answer):
     message: str
     """What was wrong and what was expected, for people."""
 
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("expected no NUL")
+    return value
+
+
+Sought = Annotated[str, AfterValidator(_without_nul)]
+"""What is looked for in the ledger: PostgreSQL cannot even ask for a NUL."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -82,10 +92,10 @@ def instant(value: object) -> datetime:
             return datetime.now(UTC) + timedelta(seconds=number * _UNITS[span["unit"].lower()])
         try:
             found = datetime.fromisoformat(value.strip())
-        except ValueError:
-            found = None
-        if found is not None and found.tzinfo is not None:
-            return found
+            if found.tzinfo is not None:
+                return found.astimezone(UTC)
+        except (ValueError, OverflowError):  # in the years 1 and 9999 there are zones without
+            pass
     raise ValueError("expected ISO 8601 with a time zone, or such as 'in 1 hour'")
 
 

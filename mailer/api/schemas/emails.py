@@ -26,7 +26,7 @@ from ...composition import message_id
 from ...content import Address, Attachment
 from ...ledger import Filters
 from ..errors import malformed
-from .base import Answer, Body, Instant, Shown
+from .base import Answer, Body, Instant, Shown, Sought
 
 ADDRESSES_MAX = 50
 BATCH_MAX = 100
@@ -253,11 +253,11 @@ class RetryMany(Body):
         Literal["failed", "unknown", "expired", "cancelled", "suppressed", "deferred"]
     ] = []
     """None given: any of them."""
-    template: Annotated[str | None, Field(examples=["welcome"])] = None
+    template: Annotated[Sought | None, Field(examples=["welcome"])] = None
     """The template of the email."""
     lane: Literal["critical", "default", "bulk"] | None = None
     """The lane of the email."""
-    recipient: str | None = None
+    recipient: Sought | None = None
     """Whom it is for."""
     code: Annotated[int | None, Field(ge=0, le=999)] = None
     """SMTP code of the last attempt."""

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ...addresses import parse
 from ...state import current
 from ...unsubscribe import CATEGORY, CATEGORY_FORM
-from .base import Answer, Body, Page, Shown
+from .base import Answer, Body, Page, Shown, Sought
 
 MANY_MAX = 100
 
@@ -69,13 +69,13 @@ class RemoveMany(Body):
 
     emails: (
         Annotated[
-            list[Annotated[str, AfterValidator(as_stored)]],
+            list[Annotated[Sought, AfterValidator(as_stored)]],
             Field(min_length=1, max_length=MANY_MAX),
         ]
         | None
     ) = Field(default=None, examples=[["bob@example.com"]])
     """The addresses of which mail is let through again."""
-    ids: Annotated[list[str], Field(min_length=1, max_length=MANY_MAX)] | None = None
+    ids: Annotated[list[Sought], Field(min_length=1, max_length=MANY_MAX)] | None = None
     """The suppressions to remove."""
     category: Category = ""
 
