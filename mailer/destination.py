@@ -141,10 +141,12 @@ def checked(destination: Destination, allowed: Allowed, resolve: Resolve = resol
         if address is not None and (host, address) in allowed:
             continue
         if destination.scheme != "https":
-            raise Forbidden(f"expected https: {host} is not allowed to be told over http")
+            raise Forbidden(f"expected https: {host} is not in MAILER_WEBHOOK_ALLOW")
         if address is None or not is_public(address):
             words = text if text == host else f"{host} is {text}, which"
-            raise Forbidden(f"expected a public address: {words} is not")
+            raise Forbidden(
+                f"expected a public address, or one in MAILER_WEBHOOK_ALLOW: {words} is neither"
+            )
     if not found:
         raise OSError(f"{host} has no address")
     return list(found)

@@ -38,6 +38,8 @@ _OURS = re.compile(
     r"|received|dkim-signature|content-.*|resent-.*",
     re.IGNORECASE,
 )
+# With these a relay (SendGrid, Mandrill) is told of more recipients than the envelope has.
+_RECIPIENTS = re.compile(r"x-smtpapi|x-mc-bccaddress", re.IGNORECASE)
 # These hold addresses, URLs and tokens, where an encoded-word has no meaning (RFC 2047, 5).
 _STRUCTURED = re.compile(r"list-.*|references|in-reply-to|auto-submitted", re.IGNORECASE)
 
@@ -80,6 +82,8 @@ def check_header(name: str, value: str) -> None:
         )
     if _OURS.fullmatch(name):
         raise ValueError(f"expected a header that the mailer does not write itself, got {name}")
+    if _RECIPIENTS.fullmatch(name):
+        raise ValueError(f"expected a header that adds no recipients behind our back, got {name}")
     check_text(f"a header {name}", value)
     if not 1 <= len(value) <= VALUE_MAX:
         raise ValueError(

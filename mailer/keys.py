@@ -145,6 +145,25 @@ def page(database: Database, limit: int, after: str | None, before: str | None) 
     return Page(keys, len(found) > limit)
 
 
+def grant_of(database: Database, key_id: str) -> Grant:
+    """Return what a key may do. Raises NotFound."""
+    statement = sa.select(ApiKey.__table__).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+    with database.read() as connection:
+        row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no key {key_id!r}")
+    return Grant(
+        scopes=frozenset(row.scopes),
+        senders=tuple(row.senders),
+        recipients=tuple(row.recipients),
+        templates=tuple(row.templates),
+        lane=row.lane,
+        rate=row.rate,
+        is_test=row.is_test,
+        expires_at=row.expires_at,
+    )
+
+
 def rename(database: Database, key_id: str, name: str) -> None:
     """Give a key another name. Raises ValueError or NotFound."""
     _check_name(name)

@@ -84,7 +84,7 @@ def test_what_is_public_is(text: str) -> None:
 
 
 def test_one_address_of_a_name_that_is_not_public_is_enough() -> None:
-    with pytest.raises(Forbidden, match=r"shop.example is 10.0.0.1, which is not"):
+    with pytest.raises(Forbidden, match=r"shop.example is 10.0.0.1, which is neither"):
         checked(parse("https://shop.example/"), NOBODY, lambda host, port: ["1.1.1.1", "10.0.0.1"])
 
 

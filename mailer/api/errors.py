@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from flask import Flask, Response, jsonify, request
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from werkzeug.exceptions import HTTPException
 
 from .. import trace
@@ -33,6 +34,11 @@ _NAMES = {
     413: "payload_too_large",
     415: "unsupported_media_type",
 }
+_FAULTS = {
+    "extra_forbidden": "there is no such field",
+    "missing": "expected, and not there",
+}
+"""What is told of a fault in other words than pydantic's."""
 _TOLD_MAX = 20
 """A request with a wrong value in each of its bytes would be answered with many times its size."""
 # What a field of `dispatch` is called here.
@@ -77,13 +83,20 @@ def described(problems: tuple[Problem, ...]) -> str:
 def malformed(error: ValidationError) -> str:
     """Return what is wrong with a body that is not of the form that was expected."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    words = [
-        f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}"
-        for one in found[:_TOLD_MAX]
-    ]
+    words = [f"{_place(one['loc'])}: {_fault(one)}" for one in found[:_TOLD_MAX]]
     if len(found) > _TOLD_MAX:
         words.append(f"and {len(found) - _TOLD_MAX} more")
     return "; ".join(words)
+
+
+def _fault(one: ErrorDetails) -> str:
+    return _FAULTS.get(one["type"], one["msg"]).removeprefix("Value error, ")
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Return where a fault is, as `dispatch` writes it: ``attachments[0].content``."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return place.removeprefix(".") or "body"
 
 
 def _renamed(field: str) -> str:
@@ -169,6 +182,8 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _described(error: HTTPException, status: int) -> str:
+    if status == 404:
+        return f"There is no {request.path}: {api.url_prefix}/docs has what there is."
     if status == 413:
         return f"The body: expected at most {request.max_content_length} bytes, got more."
     if status == 500:

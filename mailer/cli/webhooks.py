@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import click
 from flask.cli import with_appcontext
@@ -81,12 +82,19 @@ def list_webhooks(as_json: bool) -> None:
                 "disabled" if row.disabled_at else "failing" if row.failing_since else "enabled",
                 row.url,
                 "all" if len(row.events) == len(TYPES) else " ".join(row.events),
-                row.disabled_reason,
+                row.disabled_reason or _trouble(row),
             )
             for row in rows
         ],
         whole=1,
     )
+
+
+def _trouble(row: Any) -> str:
+    """Return since when a webhook fails; empty when it does not."""
+    if row.failing_since is None:
+        return ""
+    return f"{row.failures} times since {output.local(row.failing_since)}"
 
 
 @webhooks.command(short_help="Delete a webhook.")

@@ -87,10 +87,12 @@ def _show_addresses(terminal: Terminal, ports: Ports, state: StateDirectory, exp
     rows = [("App", f"http://{HOST}:{ports.web}")]
     if ports.inbox is not None:
         rows.append(("Inbox", f"http://{HOST}:{ports.inbox}"))
+    rows.append(("API", f"http://{HOST}:{ports.web}/api/docs"))
+    key = f"(. {_from_here(exports)} && {_mailer()} keys create demo)"
     ask = f"(. {_from_here(exports)} && {_mailer()} status)"
-    rows += [("Logs", str(state.logs)), ("Ask it", ask), ("Stop", "Ctrl-C")]
+    rows += [("API key", key), ("Logs", str(state.logs)), ("Ask it", ask), ("Stop", "Ctrl-C")]
     terminal.lines(
-        ["", *(f"  {terminal.style(f'{name:<6}', 'bold')} {text}" for name, text in rows), ""]
+        ["", *(f"  {terminal.style(f'{name:<7}', 'bold')} {text}" for name, text in rows), ""]
     )
 
 

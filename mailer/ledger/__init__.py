@@ -78,7 +78,9 @@ class Ledger:
         self.lease_seconds = lease_seconds
         self.attempts_allowed = attempts_allowed
         self._on_events = on_events
-        self._joint = Joint(self._accept_plain)
+        self._joint = Joint(self._store_plain)
+        self._has_events = False
+        """Some were stored since somebody was told."""
 
     @contextmanager
     def _noting(
@@ -101,12 +103,21 @@ class Ledger:
             with self._noting(self.database.begin()) as connection:
                 return self.record(connection, drafts)
         if self.database.is_sqlite:
-            return [self._joint(drafts[0])]
-        return self._accept_plain(drafts)
+            recorded = [self._joint(drafts[0])]
+        else:
+            recorded = self._store_plain(drafts)
+        if self._has_events:  # of whoever: one ring after a commit is as good as another
+            self._has_events = False
+            self._on_events()
+        return recorded
 
-    def _accept_plain(self, drafts: Sequence[Draft]) -> list[Recorded]:
-        with self._noting(self.database.brief()) as connection:
-            return self.record(connection, drafts)
+    def _store_plain(self, drafts: Sequence[Draft]) -> list[Recorded]:
+        """Do nothing but store: what went wrong here was not stored."""
+        with self.database.brief() as connection:
+            recorded = self.record(connection, drafts)
+            noted = events.was_noted(connection)
+        self._has_events = self._has_events or noted
+        return recorded
 
     def claim(self, lane: str, limit: int) -> Batch:
         """Take up to ``limit`` due deliveries of a lane for one attempt, oldest first."""

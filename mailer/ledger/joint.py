@@ -71,6 +71,12 @@ class Joint:
         except Exception:
             if len(group) == 1:
                 raise
+        except BaseException:
+            # This thread is to end, and it may have been just after the commit.
+            for one in group:
+                one.unavailable = LedgerUnavailable("the thread that stored it was ended")
+                one.unavailable.maybe_stored = True
+            raise
         finally:
             # Also when this thread is to end: nobody else is to wait for it.
             for one in group:

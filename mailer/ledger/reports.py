@@ -126,7 +126,12 @@ def _matches(connection: sa.Connection, told: Sequence[Told]) -> list[_Match | N
         # outcome sees the report then, or has done it before this looks at them.
         statement = (
             sa.select(
-                Delivery.id, Delivery.email_id, Delivery.recipient, Delivery.status, Email.is_test
+                Delivery.id,
+                Delivery.email_id,
+                Delivery.recipient,
+                Delivery.status,
+                Delivery.attempts,
+                Email.is_test,
             )
             .join(Email, Email.id == Delivery.email_id)
             .where(one_of(Delivery.email_id, "ids_"))
@@ -206,6 +211,8 @@ def _suppress(
         if match is not None and match.delivery.is_test:
             continue  # what a catcher says of an address is not so
         if match is not None and match.is_recipient:
+            if one.source in UNSIGNED and not match.delivery.attempts:
+                continue  # nobody can have refused what was never tried
             address = match.delivery.recipient.lower()
         elif one.recipients and one.source not in UNSIGNED:
             # The service says so itself, of mail sent with our account.

@@ -175,7 +175,7 @@ def test_events_and_their_attempts_are_listed_and_replayed(app: Flask, call: Cal
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ({}, "endpoint: Field required; events: Field required"),
+        ({}, "endpoint: expected, and not there; events: expected, and not there"),
         ({"endpoint": "https://a.example", "events": []}, "events: "),
         (
             {"endpoint": "http://127.0.0.1:1", "events": ["email.opened"]},
@@ -187,7 +187,7 @@ def test_events_and_their_attempts_are_listed_and_replayed(app: Flask, call: Cal
         ),
         (
             {"endpoint": "https://169.254.169.254/", "events": ["email.sent"]},
-            "169.254.169.254 is not",
+            "169.254.169.254 is neither",
         ),
         ({"endpoint": "https://localhost/", "events": ["email.sent"], "x": 1}, "x: "),
         (

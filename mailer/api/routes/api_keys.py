@@ -63,7 +63,11 @@ def list_keys(query: Page) -> ListOf[ApiKey]:
     "PATCH", "/api-keys/<id:api_key_id>", scope="manage", body=UpdateApiKey, answers=UpdatedApiKey
 )
 def update(api_key_id: str, body: UpdateApiKey) -> UpdatedApiKey:
-    """Rename a key."""
+    """Rename a key.
+
+    Not one that may do more than yours.
+    """
+    _check_within(api_key_id)
     try:
         keys.rename(current().database, api_key_id, body.name)
     except ValueError as error:
@@ -75,8 +79,17 @@ def update(api_key_id: str, body: UpdateApiKey) -> UpdatedApiKey:
 def remove(api_key_id: str) -> DeletedApiKey:
     """Revoke a key.
 
-    It is good for nothing from the next request on.
+    It is good for nothing from the next request on. Not one that may do more than yours.
     """
+    _check_within(api_key_id)
     keys.revoke(current().database, api_key_id)
     log.info("key=%s revoked by=%s", api_key_id, key().id)
     return DeletedApiKey(id=api_key_id)
+
+
+def _check_within(api_key_id: str) -> None:
+    """Raise ApiError if a key may do more than that of this request, and NotFound."""
+    found = keys.grant_of(current().database, api_key_id)
+    if api_key_id != key().id and (lacks := key().lacks(found)):
+        message = f"This API key may change none that may do more than itself. {lacks}."
+        raise ApiError(403, "restricted_api_key", message)

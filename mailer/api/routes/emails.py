@@ -180,12 +180,15 @@ def reschedule(email_id: str, body: Reschedule) -> Changed:
 def cancel(email_id: str) -> Changed:
     """Cancel an email.
 
-    What of it was not sent yet.
+    What of it was not sent yet. One that is cancelled already stays so.
     """
     moved = dispatcher.cancel(
         Filters(email_id=email_id, is_test=key().is_test or None), actor=_actor()
     )
-    _check_moved(moved, "It cannot be cancelled: it was sent, or is about to be.")
+    states = {one.state for one in current().ledger.show(email_id).deliveries}
+    if not moved and states != {"cancelled"}:
+        message = "It cannot be cancelled: it was sent, or is about to be."
+        raise ApiError(422, "validation_error", message)
     return Changed(id=email_id)
 
 

@@ -34,6 +34,7 @@ def create(body: CreateWebhook) -> WebhookSecret:
 
     Its endpoint is posted each event that it asks for, signed with the secret.
     """
+    _check_may_listen()
     with _as_validation_error():
         made = webhooks.create(current(), body.endpoint, body.events)
     return WebhookSecret(id=made.id, signing_secret=made.secret)
@@ -55,6 +56,7 @@ def get(webhook_id: str) -> WholeWebhook:
 
     With its secret.
     """
+    _check_may_listen()
     row = webhooks.get(current(), webhook_id)
     return WholeWebhook.of(row, signing_secret=row.secret)
 
@@ -65,6 +67,8 @@ def update(webhook_id: str, body: UpdateWebhook) -> WebhookId:
 
     One that is enabled again is told what waited.
     """
+    if body.endpoint is not None or body.events is not None:
+        _check_may_listen()
     with _as_validation_error():
         webhooks.update(
             current(),
@@ -98,6 +102,7 @@ def rotate_secret(webhook_id: str) -> WebhookSecret:
 
     For 24 hours the old one signs as well.
     """
+    _check_may_listen()
     row = webhooks.rotate_secret(current(), webhook_id)
     return WebhookSecret(id=webhook_id, signing_secret=row.secret)
 
@@ -161,6 +166,15 @@ def replay(webhook_id: str, body: Replay) -> Replayed:
     """
     with _as_validation_error():
         return Replayed(events=webhooks.replay_failed(current(), webhook_id, body.since))
+
+
+def _check_may_listen() -> None:
+    """Raise ApiError unless what a webhook is told may be known to the key, for as long."""
+    if "read" not in key().scopes or key().expires_at is not None:
+        message = (
+            "A webhook is told of all mail: that needs a key with the scope read, and without end."
+        )
+        raise ApiError(403, "restricted_api_key", message)
 
 
 @contextmanager

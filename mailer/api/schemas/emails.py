@@ -334,7 +334,7 @@ class Email(Answer):
     from_: str = Field(alias="from", examples=["Shop <orders@shop.example.com>"])
     to: Annotated[list[str], Field(examples=[["ada@example.com"]])]
     cc: Annotated[list[str], Field(examples=[[]])]
-    bcc: list[str] = []
+    bcc: Annotated[list[str], Field(examples=[[]])] = []
     reply_to: Annotated[list[str], Field(examples=[[]])]
     created_at: Shown
     scheduled_at: Annotated[Shown, Field(examples=[""])]
