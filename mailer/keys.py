@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from . import paging
 from .db import Database
 from .errors import LedgerUnavailable, NotFound
 from .expressions import now
@@ -132,17 +133,11 @@ def listing(database: Database) -> list[sa.Row[Any]]:
 
 def page(database: Database, limit: int, after: str | None, before: str | None) -> Page:
     """Return up to ``limit`` keys: those older than ``after``, or newer than ``before``."""
-    statement = _NOT_REVOKED
-    if before is not None:
-        statement = statement.where(ApiKey.id > before).order_by(ApiKey.id)
-    else:
-        statement = statement.order_by(ApiKey.id.desc())
-        if after is not None:
-            statement = statement.where(ApiKey.id < after)
     with database.read() as connection:
-        found = list(connection.execute(statement.limit(limit + 1)))
-    keys = sorted(found[:limit], key=lambda row: row.id, reverse=True)
-    return Page(keys, len(found) > limit)
+        found = paging.part(
+            connection, _NOT_REVOKED, ApiKey.id, limit=limit, after=after, before=before
+        )
+    return Page(*found)
 
 
 def grant_of(database: Database, key_id: str) -> Grant:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from . import paging
 from .destination import Allowed, Forbidden, checked, parse
 from .doorbell import WEBHOOKS
 from .errors import NotFound
@@ -50,7 +51,7 @@ def listing(
 ) -> Page:
     """Return webhooks: those older than ``after``, or newer than ``before``."""
     with state.database.read() as connection:
-        return _page(
+        found = paging.part(
             connection,
             sa.select(Webhook.__table__),
             Webhook.id,
@@ -58,6 +59,7 @@ def listing(
             after=after,
             before=before,
         )
+    return Page(*found)
 
 
 def get(state: State, webhook_id: str) -> sa.Row[Any]:
@@ -139,7 +141,10 @@ def events(
     statement = sa.select(Event.__table__).where(Event.webhook_id == webhook_id)
     with state.database.read() as connection:
         _get(connection, webhook_id)
-        return _page(connection, statement, Event.id, limit=limit, after=after, before=before)
+        found = paging.part(
+            connection, statement, Event.id, limit=limit, after=after, before=before
+        )
+    return Page(*found)
 
 
 def event(state: State, webhook_id: str, event_id: str) -> sa.Row[Any]:
@@ -200,26 +205,6 @@ def _event(connection: sa.Connection, webhook_id: str, event_id: str) -> sa.Row[
 def _check_enabled(webhook: sa.Row[Any]) -> None:
     if webhook.disabled_at is not None:
         raise ValueError(f"webhook {webhook.id} is disabled: enable it first")
-
-
-def _page(
-    connection: sa.Connection,
-    statement: sa.Select[Any],
-    column: Any,
-    *,
-    limit: int,
-    after: str | None,
-    before: str | None,
-) -> Page:
-    if before is not None:
-        statement = statement.where(column > before).order_by(column)
-    else:
-        statement = statement.order_by(column.desc())
-        if after is not None:
-            statement = statement.where(column < after)
-    found = list(connection.execute(statement.limit(limit + 1)))
-    rows = sorted(found[:limit], key=lambda row: row.id, reverse=True)
-    return Page(rows, len(found) > limit)
 
 
 def _checked_url(state: State, url: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from .. import paging
 from ..models import IS_TEST, Delivery, Email
 from .reports import OUTCOME_OF
 
@@ -34,15 +35,9 @@ def page(
     statement = sa.select(Email.__table__)
     if is_test is not None:
         statement = statement.where(IS_TEST if is_test else ~Email.is_test)
-    if before is not None:
-        statement = statement.where(Email.id > before).order_by(Email.id)
-    else:
-        statement = statement.order_by(Email.id.desc())
-        if after is not None:
-            statement = statement.where(Email.id < after)
-    found = list(connection.execute(statement.limit(limit + 1)))
-    has_more = len(found) > limit
-    emails = sorted(found[:limit], key=lambda email: email.id, reverse=True)
+    emails, has_more = paging.part(
+        connection, statement, Email.id, limit=limit, after=after, before=before
+    )
     return Page(emails, states(connection, [email.id for email in emails]), has_more)
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from .. import paging
 from ..errors import NotFound
 from ..expressions import insert, now, one_of
 from ..models import Delivery, Email, Suppression
@@ -224,15 +225,10 @@ def page(
         statement = statement.where(Suppression.category == category)
     if since is not None:
         statement = statement.where(Suppression.created_at >= since)
-    if before is not None:
-        statement = statement.where(Suppression.id > before).order_by(Suppression.id)
-    else:
-        statement = statement.order_by(Suppression.id.desc())
-        if after is not None:
-            statement = statement.where(Suppression.id < after)
-    found = list(connection.execute(statement.limit(limit + 1)))
-    shown = sorted(found[:limit], key=lambda one: one.id, reverse=True)
-    return Page(shown, len(found) > limit)
+    found = paging.part(
+        connection, statement, Suppression.id, limit=limit, after=after, before=before
+    )
+    return Page(*found)
 
 
 # For the claim: a column of a statement that is made anyway says whether the other is needed. It
