@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from . import notice, shutdown
 from .destination import Allowed, Forbidden, checked, parse
 from .doorbell import WEBHOOKS
+from .inbound.told import one_line
 from .ledger.telling import Telling, Told
 from .post import Answer, NoAnswer, post
 from .state import State
@@ -99,7 +100,7 @@ def attempt(telling: Telling, allowed: Allowed) -> Told:
     except Forbidden as error:
         words = f"not told: {error}"
     except (NoAnswer, OSError) as error:
-        words = _one_line(str(error))
+        words = one_line(str(error))
     except Exception:  # a bug
         log.exception("event=%s webhook=%s", telling.event_id, telling.webhook_id)
         words = "not told: an error of the dispatcher, see its log"
@@ -144,12 +145,8 @@ def backoff(attempt: int, age: float, random: Callable[[], float] = random.rando
 def _words(answer: Answer) -> str:
     if 300 <= answer.code < 400:
         where = answer.headers.get("location", "nowhere")
-        return _one_line(f"redirects are not followed: it leads to {where}")
-    return _one_line(answer.text)
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return one_line(f"redirects are not followed: it leads to {where}")
+    return one_line(answer.text)
 
 
 def _retry_after(answer: Answer) -> float:
