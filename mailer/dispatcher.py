@@ -90,7 +90,7 @@ def dispatch(
     if isinstance(template, Message):
         request.take(interchange.arguments(template))
     state = current()
-    return _accept(state, [draft(state, request)], session)[0]
+    return _accept(state, [draft(state, request)], session)[0].email
 
 
 def dispatch_many(
@@ -117,7 +117,7 @@ def dispatch_many(
             ]
     if problems:
         raise InvalidEmail(problems)
-    return _accept(state, drafts, session) if drafts else []
+    return [one.email for one in _accept(state, drafts, session)] if drafts else []
 
 
 def drafted(request: Request) -> Draft:
@@ -126,10 +126,10 @@ def drafted(request: Request) -> Draft:
     return draft(current(), request)
 
 
-def accept(drafts: list[Draft]) -> list[Email]:
-    """Accept what was drafted, in one transaction, and wake a worker. Raises LedgerUnavailable or
-    IdempotencyConflict."""
-    return _accept(current(), drafts, None) if drafts else []
+def accept(drafts: list[Draft]) -> list[str]:
+    """Accept what was drafted, in one transaction, and wake a worker; return the emails' ids.
+    Raises LedgerUnavailable or IdempotencyConflict."""
+    return [one.values["id"] for one in _accept(current(), drafts, None)] if drafts else []
 
 
 def check_known(email_id: str) -> None:
@@ -216,7 +216,7 @@ def _known_transport(name: str) -> State:
     return state
 
 
-def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Email]:
+def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Recorded]:
     if request_id := trace.request_id():
         for one in drafts:
             one.email["request_id"] = request_id
@@ -231,14 +231,14 @@ def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> li
         commits.run_after(opened, lambda: _after_commit(state, recorded))
         if noted:
             commits.run_after(opened, state.ring_for_events)
-    return [one.email for one in recorded]
+    return recorded
 
 
 def _after_commit(state: State, recorded: list[Recorded]) -> None:
-    trace.note_accepted(one.email.id for one in recorded)
+    trace.note_accepted(one.values["id"] for one in recorded)
     new = [one for one in recorded if one.new]
     # One ring a lane, whatever the number: the task drains all that is due.
-    _ring(state, {one.email.lane: one.email.id for one in reversed(new) if one.due})
+    _ring(state, {one.values["lane"]: one.values["id"] for one in reversed(new) if one.due})
     if signals.email_queued.receivers:
         for one in new:
             signals.tell(signals.email_queued, state.app, email=one.email)

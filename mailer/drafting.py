@@ -214,7 +214,7 @@ class _Drafting:
         }
 
     def _parse(self, name: str, value: Any) -> list[Address]:
-        if value is None or value == ():
+        if value in (None, (), []):
             return []
         one_only = isinstance(value, str) or _is_pair(value) or not isinstance(value, Iterable)
         values = [value] if one_only else value

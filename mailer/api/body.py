@@ -29,19 +29,17 @@ def read(*types: str) -> bytes:
     return body
 
 
-def read_json() -> bytes:
-    """Return the body, to be validated. Raises ApiError unless it is JSON by its type, and where
-    it has a name twice: of two readers one may go by the first value, another by the last."""
-    body = read(JSON)
+def check_once(body: bytes) -> None:
+    """Raise ApiError where JSON has a name twice: of two readers one may go by the first value,
+    another by the last."""
     try:
         _read_once(body.decode())
     except (ValueError, RecursionError):
         pass  # pydantic says what is wrong, and where
-    return body
 
 
 def _object(pairs: list[tuple[str, Any]]) -> None:
-    if len(pairs) > 1 and len({name for name, _ in pairs}) < len(pairs):
+    if len(dict(pairs)) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         shown = twice[:64].encode("ascii", "backslashreplace").decode()

@@ -6,16 +6,19 @@ From it a request is checked, an answer is written, and the OpenAPI document is 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import wraps
+from threading import Lock
 from typing import Any, NamedTuple
 
 from flask import Response, g, request
 from pydantic import BaseModel
 
+from ..state import current
 from .authentication import authenticate, check_sees
 from .blueprint import api
-from .body import JSON, read, read_json
+from .body import JSON, check_once, read
 from .errors import ApiError
 
 
@@ -53,6 +56,7 @@ class Operation(NamedTuple):
     """What proves who asks, where no key is asked for; empty: nothing needs to."""
 
 
+_TURN_SECONDS = 5.0
 OPERATIONS: list[Operation] = []
 """All of them, in the order in which they were defined."""
 
@@ -72,11 +76,15 @@ def operation(
     raw: tuple[str, ...] = (),
     proof: str = "",
     max_bytes: int | None = None,
+    in_turn: bool = False,
 ) -> Callable[[Callable[..., BaseModel | Response]], Callable[..., Response]]:
     """Mount a view that takes the path's parameters, and ``body`` and ``query`` checked, by name;
     what it returns is the answer. ``test_keys``: what it is about is test mail or nobody's, or it
     knows the difference; other operations are closed to test keys. ``max_bytes``: of a request,
-    where it is less than others'."""
+    where it is less than others'. ``in_turn``: with SQLite one request at a time in a process, for
+    what is long work of the interpreter and then a long write: threads that do it at once wait for
+    each other in the middle of writing, and other processes' writers with them."""
+    turn = Lock() if in_turn else None
 
     def mount(view: Callable[..., BaseModel | Response]) -> Callable[..., Response]:
         group = view.__module__.rpartition(".")[2]
@@ -115,11 +123,14 @@ def operation(
                 check_sees(g.mailer_key, parameters.get("email_id"))
             if query is not None:
                 given["query"] = query.model_validate(request.args.to_dict())
-            if body is not None:
-                given["body"] = body.model_validate_json(read_json())
-            if raw:
-                given["body"] = read(*raw)
-            answer = view(**given)
+            content = read(*raw) if raw else read(JSON) if body is not None else b""
+            with _taken(turn) if turn and current().database.is_sqlite else nullcontext():
+                if body is not None:
+                    check_once(content)
+                    given["body"] = body.model_validate_json(content)
+                elif raw:
+                    given["body"] = content
+                answer = view(**given)
             if isinstance(answer, Response):
                 return answer
             written = answer.model_dump_json(by_alias=True, exclude_none=True)
@@ -129,6 +140,17 @@ def operation(
         return serve
 
     return mount
+
+
+@contextmanager
+def _taken(turn: Lock) -> Iterator[None]:
+    """Wait for the turn, but not for long: it makes things faster, and nothing needs it."""
+    taken = turn.acquire(timeout=_TURN_SECONDS)
+    try:
+        yield
+    finally:
+        if taken:
+            turn.release()
 
 
 def _refuse_nul() -> None:

@@ -70,8 +70,8 @@ def send(body: SendEmail) -> EmailId:
     """Send an email."""
     draft = drafted(body, _idempotency_key())
     count([draft])
-    (email,) = dispatcher.accept([draft])
-    return EmailId(id=email.id)
+    (email_id,) = dispatcher.accept([draft])
+    return EmailId(id=email_id)
 
 
 @operation(
@@ -91,6 +91,7 @@ def send(body: SendEmail) -> EmailId:
     },
     errors=_REFUSED,
     test_keys=True,
+    in_turn=True,
 )
 def send_batch(body: SendBatch) -> Batch:
     """Send a batch of emails."""
@@ -104,7 +105,7 @@ def send_batch(body: SendBatch) -> Batch:
         raise ApiError(422, "validation_error", words)
     count(right)
     return Batch(
-        data=[EmailId(id=email.id) for email in dispatcher.accept(right)],
+        data=[EmailId(id=one) for one in dispatcher.accept(right)],
         errors=wrong if mode == "permissive" else None,
     )
 
