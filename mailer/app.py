@@ -9,7 +9,7 @@ from typing import Any
 from dotenv import find_dotenv, load_dotenv
 from flask import Flask
 
-from . import api, notifications
+from . import api, notifications, ops
 from .errors import LedgerUnavailable, SettingError
 from .extension import Mailer
 from .state import of
@@ -35,6 +35,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app.register_blueprint(health.health)
     app.register_blueprint(unsubscribe.unsubscribe)
     api.init_app(app)
+    ops.init_app(app)
     _check(app)
     return app
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, MutableMapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,6 +139,15 @@ def allowed_hosts(value: Any) -> tuple[str, ...]:
     except (TypeError, ValueError):
         raise ValueError("names, addresses and networks such as 10.1.0.0/16") from None
     return tuple(entries)
+
+
+def networks(value: Any) -> str:
+    try:
+        for one in text(value).replace(",", " ").split():
+            ip_network(one)
+    except ValueError:
+        raise ValueError("addresses and networks such as 127.0.0.1, 10.1.0.0/16") from None
+    return str(value)
 
 
 def rate(value: Any) -> str:
@@ -267,6 +277,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_POSTMARK_TOKEN", secret, None, "password with which Postmark reports", secret=True),
     Setting("MAILER_SENDGRID_PUBLIC_KEY", text, None, "verification key of SendGrid's signed event webhook"),
     Setting("MAILER_MAILGUN_SIGNING_KEY", secret, None, "Mailgun's HTTP webhook signing key", secret=True),
+    # The console: docs/console.md
+    Setting("MAILER_CONSOLE_USER_HEADER", text, None,
+            "header in which a proxy in front names who is signed in, such as X-Forwarded-User"),
+    Setting("MAILER_CONSOLE_USER_HEADER_FROM", networks, "127.0.0.1, ::1", "addresses of proxies whose word that is"),
     # Accounts
     Setting("MAILER_LIMIT_PER_ADDRESS", rate, "5/hour", "account emails that may be asked for one address"),
     Setting("MAILER_LIMIT_PER_CLIENT", rate, "30/hour", "account emails that one client may ask for"),

@@ -27,7 +27,7 @@ PASSWORD_MIN = 12
 PASSWORD_MAX = 1000
 
 # The least that OWASP's "Password Storage" recommends for scrypt in 32 MB: N = 2^15, r = 8, p = 3.
-_HASH_METHOD = "scrypt:32768:8:3"
+HASH_METHOD = "scrypt:32768:8:3"
 
 Purpose = Literal["confirm", "reset"]
 
@@ -119,7 +119,7 @@ def set_password(session: Session, user: User, password: str) -> bool:
 
 
 def _hash(password: str) -> str:
-    return generate_password_hash(password, method=_HASH_METHOD)
+    return generate_password_hash(password, method=HASH_METHOD)
 
 
 def _change(

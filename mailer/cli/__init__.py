@@ -29,6 +29,7 @@ _COMMANDS = {
     "purge": "person:purge",
     "suppressions": "suppressions:suppressions",
     "keys": "keys:keys",
+    "users": "users:users",
     "webhooks": "webhooks:webhooks",
     "bounce": "bounce:bounce",
     "status": "status:status",

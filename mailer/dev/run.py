@@ -87,10 +87,17 @@ def _show_addresses(terminal: Terminal, ports: Ports, state: StateDirectory, exp
     rows = [("App", f"http://{HOST}:{ports.web}")]
     if ports.inbox is not None:
         rows.append(("Inbox", f"http://{HOST}:{ports.inbox}"))
-    rows.append(("API", f"http://{HOST}:{ports.web}/api/docs"))
-    key = f"(. {_from_here(exports)} && {_mailer()} keys create demo)"
-    ask = f"(. {_from_here(exports)} && {_mailer()} status)"
-    rows += [("API key", key), ("Logs", str(state.logs)), ("Ask it", ask), ("Stop", "Ctrl-C")]
+    asked = {
+        name: f"(. {_from_here(exports)} && {_mailer()} {words})"
+        for name, words in (
+            ("Sign in", "users add me --role admin --generate"),
+            ("API key", "keys create demo"),
+            ("Ask it", "status"),
+        )
+    }
+    rows += [("Console", f"http://{HOST}:{ports.web}/ops"), ("Sign in", asked["Sign in"])]
+    rows += [("API", f"http://{HOST}:{ports.web}/api/docs"), ("API key", asked["API key"])]
+    rows += [("Logs", str(state.logs)), ("Ask it", asked["Ask it"]), ("Stop", "Ctrl-C")]
     terminal.lines(
         ["", *(f"  {terminal.style(f'{name:<7}', 'bold')} {text}" for name, text in rows), ""]
     )

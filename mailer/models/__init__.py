@@ -5,7 +5,7 @@ The table names share a prefix, so that they can live in an application's own da
 
 from __future__ import annotations
 
-from .accounts import ApiKey, User
+from .accounts import ApiKey, Member, User, Visit
 from .base import WHERE, Base, Instant, Json, RowId, Written
 from .emails import (
     HAS_CONTENT,
@@ -52,6 +52,7 @@ __all__ = [
     "EventAttempt",
     "Instant",
     "Json",
+    "Member",
     "Report",
     "RowId",
     "Status",
@@ -59,9 +60,10 @@ __all__ = [
     "Sweeps",
     "Switch",
     "User",
+    "Visit",
     "Webhook",
     "Written",
 ]
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest migration: the one that makes these tables."""

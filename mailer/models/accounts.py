@@ -1,4 +1,4 @@
-"""Who may use the service: people, and programs."""
+"""Who may use the service: its own users, programs, and the people who look after the mail."""
 
 from __future__ import annotations
 
@@ -50,3 +50,29 @@ class ApiKey(Base):
     last_used_at: Mapped[datetime | None] = mapped_column(Instant)
     """To the minute."""
     revoked_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class Member(Base):
+    """A person who may sign in to the console."""
+
+    __tablename__ = "mailer_members"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(100), unique=True)
+    """What they sign in with, in lower case."""
+    role: Mapped[str] = mapped_column(sa.String(10))
+    password_hash: Mapped[str] = mapped_column(sa.String(255))
+    created_at: Mapped[datetime] = mapped_column(Instant)
+
+
+class Visit(Base):
+    """A browser in which a member is signed in."""
+
+    __tablename__ = "mailer_visits"
+
+    digest: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    """SHA-256 of the cookie's token, in hexadecimal: as of an API key."""
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey(Member.id, ondelete="CASCADE"), index=True)
+    begun_at: Mapped[datetime] = mapped_column(Instant)
+    seen_at: Mapped[datetime] = mapped_column(Instant)
+    """To the minute."""

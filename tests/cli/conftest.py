@@ -10,7 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,11 @@ def process_environment(settings: dict[str, Any], app: Flask, catcher: Catcher) 
 
 @pytest.fixture
 def on_terminal(process_environment: Mapping[str, str]) -> OnTerminal:
-    """Run ``mailer`` on a terminal of 80 columns, with what is typed; return code and output."""
+    """Run ``mailer`` on a terminal of 80 columns, with what is typed at once, or line by line when
+    it asks; return code and output."""
 
-    def invoke(*words: str, typed: str = "") -> tuple[int, str]:
+    def invoke(*words: str, typed: str = "", answers: Sequence[str] = ()) -> tuple[int, str]:
+        waiting = iter(answers)
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         clean = {name: value for name, value in process_environment.items() if name != "COLUMNS"}
@@ -82,6 +84,9 @@ def on_terminal(process_environment: Mapping[str, str]) -> OnTerminal:
         with suppress(OSError):  # the end of a terminal whose other side has closed
             while piece := os.read(ours, 4096):
                 said += piece
+                # What is typed before a password is asked for is thrown away.
+                if said.endswith(b": ") and (line := next(waiting, None)) is not None:
+                    os.write(ours, f"{line}\n".encode())
         code = process.wait()
         patience.cancel()
         os.close(ours)

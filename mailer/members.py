@@ -1,0 +1,190 @@
+"""Members: the people who may sign in to the console, and the browsers in which they did."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from functools import cache
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from . import users
+from .db import Database
+from .errors import NotFound
+from .expressions import now
+from .models import Member as Row
+from .models import Visit
+
+ROLES = ("viewer", "operator", "admin")
+"""Each may do what those before it may: look; steer the mail; say who may do what."""
+
+IDLE_SECONDS = 12 * 3600.0
+"""A visit ends when nobody was seen for so long..."""
+VISIT_SECONDS = 7 * 86_400.0
+"""... and in any case after so long."""
+_SEEN_EVERY_SECONDS = 60.0
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,99}")
+_NAME_FORM = "1 to 100 of a-z 0-9 . _ @ + -"
+
+
+class Member(NamedTuple):
+    """Who is signed in."""
+
+    id: int
+    name: str
+    role: str
+
+    def may(self, role: str) -> bool:
+        """Say whether this is at least a ``role``."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+_MEMBER = (Row.id, Row.name, Row.role)
+
+
+def add(database: Database, name: str, role: str, password: str) -> None:
+    """Store a new member. Raises ValueError."""
+    name = name.strip().lower()
+    if not NAME.fullmatch(name):
+        raise ValueError(f"name: expected {_NAME_FORM}, got {name!r}")
+    _check_role(role)
+    hashed = _hashed(name, password)
+    with database.begin() as connection:
+        if connection.execute(sa.select(Row.id).where(Row.name == name)).first():
+            raise ValueError(f"name: there is a member {name!r} already")
+        connection.execute(
+            sa.insert(Row).values(name=name, role=role, password_hash=hashed, created_at=now())
+        )
+
+
+def set_password(database: Database, name: str, password: str) -> None:
+    """Store another password, and end the visits of whoever had the old one. Raises NotFound or
+    ValueError."""
+    hashed = _hashed(name.strip().lower(), password)
+    with database.begin() as connection:
+        member_id = _change(connection, name, password_hash=hashed)
+        connection.execute(sa.delete(Visit).where(Visit.member_id == member_id))
+
+
+def set_role(database: Database, name: str, role: str) -> None:
+    """Give a member another role, from the next request on. Raises NotFound or ValueError."""
+    _check_role(role)
+    with database.begin() as connection:
+        _change(connection, name, role=role)
+
+
+def remove(database: Database, name: str) -> None:
+    """Delete a member, and with that end their visits. Raises NotFound."""
+    with database.begin() as connection:
+        member_id = _change(connection, name, role=Row.role)
+        connection.execute(sa.delete(Visit).where(Visit.member_id == member_id))
+        connection.execute(sa.delete(Row).where(Row.id == member_id))
+
+
+def listing(database: Database) -> list[sa.Row[Any]]:
+    """Return all members by name: name, role, created_at and seen_at (None: not signed in)."""
+    seen_at = (
+        sa.select(sa.func.max(Visit.seen_at)).where(Visit.member_id == Row.id).scalar_subquery()
+    )
+    with database.read() as connection:
+        return list(
+            connection.execute(
+                sa.select(Row.name, Row.role, Row.created_at, seen_at.label("seen_at")).order_by(
+                    Row.name
+                )
+            )
+        )
+
+
+def by_name(database: Database, name: str) -> Member | None:
+    """Return a member by name."""
+    with database.read() as connection:
+        row = connection.execute(
+            sa.select(*_MEMBER).where(Row.name == name.strip().lower())
+        ).first()
+    return Member(*row) if row else None
+
+
+def check(database: Database, name: str, password: str) -> Member | None:
+    """Return the member who has this name and password. It takes as long when there is none."""
+    with database.read() as connection:
+        row = connection.execute(
+            sa.select(*_MEMBER, Row.password_hash).where(Row.name == name.strip().lower())
+        ).first()
+    nobodys = _nobodys()
+    hashed = row.password_hash if row else nobodys
+    is_right = len(password) <= users.PASSWORD_MAX and check_password_hash(hashed, password)
+    return Member(*row[:3]) if row and is_right else None
+
+
+def begin(database: Database, member: Member) -> str:
+    """Begin a visit; return the token for its cookie, which is stored nowhere."""
+    token = secrets.token_urlsafe(32)
+    with database.begin() as connection:
+        connection.execute(sa.delete(Visit).where(sa.not_(_IS_OPEN)))
+        connection.execute(
+            sa.insert(Visit).values(
+                digest=_digest(token), member_id=member.id, begun_at=now(), seen_at=now()
+            )
+        )
+    return token
+
+
+def visitor(database: Database, token: str) -> Member | None:
+    """Return who is signed in with a cookie's token, and note that they were seen."""
+    digest = _digest(token)
+    with database.read() as connection:
+        row = connection.execute(
+            sa.select(*_MEMBER, (Visit.seen_at < now() - _SEEN_EVERY_SECONDS).label("is_long_ago"))
+            .join(Visit, Visit.member_id == Row.id)
+            .where(Visit.digest == digest, _IS_OPEN)
+        ).first()
+    if row is None:
+        return None
+    if row.is_long_ago:
+        with database.begin() as connection:
+            connection.execute(sa.update(Visit).where(Visit.digest == digest).values(seen_at=now()))
+    return Member(*row[:3])
+
+
+def end(database: Database, token: str) -> None:
+    """End a visit."""
+    with database.begin() as connection:
+        connection.execute(sa.delete(Visit).where(Visit.digest == _digest(token)))
+
+
+_IS_OPEN = sa.and_(Visit.seen_at > now() - IDLE_SECONDS, Visit.begun_at > now() - VISIT_SECONDS)
+
+
+def _change(connection: sa.Connection, name: str, **values: object) -> int:
+    statement = (
+        sa.update(Row).where(Row.name == name.strip().lower()).values(**values).returning(Row.id)
+    )
+    member_id = connection.execute(statement).scalar()
+    if member_id is None:
+        raise NotFound(f"there is no member {name!r}")
+    return member_id
+
+
+def _check_role(role: str) -> None:
+    if role not in ROLES:
+        raise ValueError(f"role: expected one of {', '.join(ROLES)}, got {role!r}")
+
+
+def _hashed(name: str, password: str) -> str:
+    if problem := users.password_problem(password, name):
+        raise ValueError(f"password: {problem[0].lower()}{problem[1:].rstrip('.')}")
+    return generate_password_hash(password, method=users.HASH_METHOD)
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode("utf-8", "replace")).hexdigest()
+
+
+@cache
+def _nobodys() -> str:
+    return generate_password_hash(secrets.token_urlsafe(), method=users.HASH_METHOD)

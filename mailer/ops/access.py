@@ -1,0 +1,117 @@
+"""Who is signed in to the console: by a cookie, or by the word of a trusted proxy."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from urllib.parse import quote
+
+from flask import Response, current_app, g, make_response, redirect, request, session, url_for
+
+from .. import members
+from ..members import Member
+from ..state import current
+from ..web.answers import refusal as refused
+
+COOKIE = "mailer_console"
+
+
+def member() -> Member | None:
+    """Return who makes this request; None: nobody who is known."""
+    if "mailer_member" not in g:
+        g.mailer_member = _by_proxy() or _by_cookie()
+    found: Member | None = g.mailer_member
+    return found
+
+
+def actor() -> str:
+    """Return how the audit names who makes this request."""
+    found = member()
+    return f"member {found.name if found else '?'}"
+
+
+def refusal(role: str) -> Response | None:
+    """Return the answer to whoever is not signed in, or may not do this; None: they may."""
+    found = member()
+    if found is None:
+        return _to_sign_in()
+    if not found.may(role):
+        words = f"This takes the role {role} or more; {found.name} is {found.role}."
+        return refused("Not for you", words, status=403, way_out=("ops.overview", "Overview"))
+    return None
+
+
+def sign_in(found: Member) -> Response:
+    """Begin a visit, with a cookie and a session of its own; lead on to where they wanted."""
+    session.clear()  # and with it the token of forms that were made before
+    if token := request.cookies.get(COOKIE):
+        members.end(current().database, token)
+    response = redirect(_wanted(), 303)
+    response.set_cookie(
+        COOKIE,
+        members.begin(current().database, found),
+        max_age=int(members.VISIT_SECONDS),
+        path=url_for("ops.overview"),
+        secure=current_app.config["SESSION_COOKIE_SECURE"],
+        httponly=True,
+        samesite="Lax",
+    )
+    return make_response(response)
+
+
+def sign_out() -> Response:
+    """End the visit."""
+    if token := request.cookies.get(COOKIE):
+        members.end(current().database, token)
+    session.clear()
+    response = redirect(url_for("ops.sign_in"), 303)
+    response.delete_cookie(COOKIE, path=url_for("ops.overview"))
+    return make_response(response)
+
+
+def is_by_proxy() -> bool:
+    """Say whether a proxy tells who asks, so that there is nothing to sign in or out of."""
+    return current_app.config["MAILER_CONSOLE_USER_HEADER"] is not None
+
+
+def _by_cookie() -> Member | None:
+    token = request.cookies.get(COOKIE)
+    if not token or is_by_proxy():
+        return None
+    return members.visitor(current().database, token)
+
+
+def _by_proxy() -> Member | None:
+    header = current_app.config["MAILER_CONSOLE_USER_HEADER"]
+    name = request.headers.get(header) if header else None
+    if not name:
+        return None
+    # Whom the connection is from, whatever other headers say.
+    peer = request.environ.get("werkzeug.proxy_fix.orig", request.environ).get("REMOTE_ADDR")
+    try:
+        address = ip_address(peer or "")
+    except ValueError:
+        return None
+    trusted = current_app.config["MAILER_CONSOLE_USER_HEADER_FROM"].replace(",", " ").split()
+    if not any(address in ip_network(one) for one in trusted):
+        return None
+    return members.by_name(current().database, name)
+
+
+def _to_sign_in() -> Response:
+    if is_by_proxy():
+        words = "Nobody of this name is a member: mailer users add NAME --role viewer."
+        return refused("Not signed in", words, status=403)
+    address = url_for("ops.sign_in")
+    if request.method == "GET" and "HX-Request" not in request.headers:
+        address += f"?next={quote(request.full_path.rstrip('?'))}"
+    if "HX-Request" in request.headers:
+        return make_response("", 200, {"HX-Redirect": address})
+    return make_response(redirect(address, 303))
+
+
+def _wanted() -> str:
+    home = url_for("ops.overview")
+    wanted = request.args.get("next", "")
+    # A path of the console alone: anything else might lead to another site.
+    is_ours = wanted.startswith(home) and "\\" not in wanted and wanted.isprintable()
+    return wanted if is_ours else home

@@ -1,0 +1,85 @@
+"""Pages of the console: how they are rendered, and how values read on them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Flask, current_app, flash, make_response, redirect, render_template, request
+from flask.wrappers import Response
+from markupsafe import Markup
+
+from . import access
+from .blueprint import console
+
+NAVIGATION = (("ops.overview", "Overview"),)
+"""Endpoint -> what it is called, in the order of the menu."""
+
+
+def page(name: str, /, *, status: int = 200, **context: object) -> Response:
+    """Return page ``ops/NAME.html``; to a request of its live part, ``ops/_NAME.html`` alone."""
+    is_part = "HX-Request" in request.headers
+    html = render_template(f"ops/{'_' if is_part else ''}{name}.html", **context)
+    response = make_response(html, status)
+    response.headers["Vary"] = "HX-Request, Cookie"
+    return response
+
+
+def done(words: str, address: str) -> Response:
+    """Say on the next page, at ``address``, what was done."""
+    flash(words)
+    return make_response(redirect(address, 303))
+
+
+def init_app(app: Flask) -> None:
+    """Give templates what they show values with."""
+    app.jinja_env.filters.update(ago=ago, instant=instant, span=span, number=number)
+
+
+@console.context_processor
+def _of_every_page() -> dict[str, object]:
+    return {
+        "product_name": current_app.config["MAILER_PRODUCT_NAME"],
+        "member": access.member(),
+        "navigation": NAVIGATION,
+        "is_by_proxy": access.is_by_proxy(),
+    }
+
+
+def instant(value: datetime | None) -> Markup:
+    """Write an instant in UTC, which the browser turns into local time; a dash for None."""
+    if value is None:
+        return Markup("–")
+    shown = value.astimezone(UTC)
+    return Markup('<time datetime="{}">{} UTC</time>').format(
+        shown.isoformat(timespec="seconds"), f"{shown:%Y-%m-%d %H:%M:%S}"
+    )
+
+
+def ago(value: datetime | None) -> Markup:
+    """Write how long ago an instant was, or how far ahead it is, with the instant behind it."""
+    if value is None:
+        return Markup("–")
+    seconds = (datetime.now(UTC) - value).total_seconds()
+    words = f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
+        value.astimezone(UTC).isoformat(timespec="seconds"), words
+    )
+
+
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
+
+
+def span(seconds: float | None) -> str:
+    """Write a duration in its largest unit, with one decimal where that says more."""
+    if seconds is None:
+        return "–"
+    for size, unit in _UNITS:
+        if seconds >= size:
+            amount = round(seconds / size, 1)
+            return f"{amount:g} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def number(value: int) -> str:
+    """Write a whole number with thin spaces between thousands."""
+    return f"{value:,}".replace(",", "\u202f")

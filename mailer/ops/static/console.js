@@ -1,0 +1,48 @@
+// What pages of the console do beyond htmx: rest while nobody looks, say when the service is gone,
+// write instants in the reader's own time. No page needs it to show what it shows.
+"use strict";
+
+(() => {
+  const SHORT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  let heard = new Date();
+
+  const localise = (root) => {
+    for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
+      const words = SHORT.format(new Date(time.dateTime));
+      time.dataset.local = "";
+      if (time.title) time.title = words;
+      else time.textContent = words;
+    }
+  };
+
+  const tell = (isLost) => {
+    const notice = document.getElementById("lost");
+    if (!notice || notice.hidden !== isLost) return;
+    notice.querySelector("span").textContent = SHORT.format(heard);
+    notice.hidden = !isLost;
+  };
+
+  document.addEventListener("htmx:before:request", (event) => {
+    const isPoll = event.target.classList?.contains("live");
+    const isBusy = isPoll && event.target.querySelector("details[open] form, input:focus, textarea:focus, select:focus");
+    if (isPoll && (document.hidden || isBusy)) event.preventDefault();
+  });
+  document.addEventListener("htmx:after:request", () => { heard = new Date(); tell(false); });
+  document.addEventListener("htmx:error", () => tell(true));
+  document.addEventListener("htmx:response:error", () => tell(true));
+  document.addEventListener("htmx:after:swap", () => localise(document));
+
+  // A form that sends a lot, or cannot be undone, is sent once.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.method !== "post" || event.defaultPrevented) return;
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "1";
+  });
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("form[data-sent]")) delete form.dataset.sent;
+  });
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", () => localise(document));
+  else localise(document);
+})();

@@ -1,0 +1,60 @@
+"""Members, on both databases."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailer import members
+from mailer.db import Database
+from mailer.errors import NotFound
+
+PASSWORD = "correct horse battery staple"
+
+
+def test_a_visit_is_found_by_its_token_until_it_ends(database: Database) -> None:
+    members.add(database, "ann", "operator", PASSWORD)
+    ann = members.check(database, "ann", PASSWORD)
+    assert ann is not None
+    first, second = members.begin(database, ann), members.begin(database, ann)
+    assert members.visitor(database, first) == ann
+    members.end(database, first)
+    assert members.visitor(database, first) is None
+    assert members.visitor(database, second) == ann
+    assert members.visitor(database, "x\ud800") is None
+    (row,) = members.listing(database)
+    assert row.seen_at is not None
+    members.remove(database, "ann")
+    assert members.visitor(database, second) is None
+    assert members.listing(database) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "password", "words"),
+    [
+        ("an n", "viewer", PASSWORD, "name: expected"),
+        ("ann", "root", PASSWORD, "role: expected one of viewer, operator, admin, got 'root'"),
+        ("ann", "viewer", "short", "password: use at least 12 characters"),
+        ("ann-of-the-company", "viewer", "ann-of-the-company", "password: use something other"),
+    ],
+)
+def test_a_wrong_member_is_refused(
+    database: Database, name: str, role: str, password: str, words: str
+) -> None:
+    with pytest.raises(ValueError, match="^" + words):
+        members.add(database, name, role, password)
+    assert members.listing(database) == []
+
+
+def test_nobody_is_changed_who_is_not_there(database: Database) -> None:
+    for change, *words in (
+        (members.set_role, "admin"),
+        (members.set_password, PASSWORD),
+        (members.remove,),
+    ):
+        with pytest.raises(NotFound, match="there is no member 'ann'"):
+            change(database, "ann", *words)
+
+
+def test_roles_include_those_below() -> None:
+    ann = members.Member(1, "ann", "operator")
+    assert [ann.may(role) for role in members.ROLES] == [True, True, False]
