@@ -20,7 +20,7 @@ from kombu import Connection, Queue
 from kombu.transport import virtual
 
 from . import shutdown, watch
-from .doorbell import WEBHOOKS, queue_name
+from .doorbell import JOBS, WEBHOOKS, queue_name
 from .errors import LedgerUnavailable, MailerError, NotMigrated
 from .models import LANES
 from .state import serving
@@ -101,7 +101,7 @@ def add_lanes(celery_app: Celery, namespace: str, *, sweep_seconds: float) -> No
     queues = list(conf.task_queues or [Queue(conf.task_default_queue)])
     names = {queue.name for queue in queues}
     # In order of urgency: with the order strategy "priority" a free worker looks here first.
-    ours = (*LANES, WEBHOOKS)
+    ours = (*LANES, WEBHOOKS, JOBS)
     lanes = [Queue(name) for lane in ours if (name := queue_name(namespace, lane)) not in names]
     conf.task_queues = [*lanes[:1], *queues, *lanes[1:]]
     conf.beat_schedule = {

@@ -24,6 +24,9 @@ from .impatient import PATIENCE_SECONDS, QUIET_SECONDS
 
 TASK = "mailer.send_email"
 TELL_TASK = "mailer.tell_webhooks"
+RUN_TASK = "mailer.run_job"
+JOBS = "jobs"
+"""The bell and the queue of jobs."""
 WEBHOOKS = "webhooks"
 """The bell and the queue of events, apart from the lanes: who is slow to hear of mail does not hold
 it up."""
@@ -49,14 +52,16 @@ class Doorbell:
         namespace: str,
         task_seconds: float,
         task: str = TASK,
+        each: bool = False,
     ) -> None:
         """``redis_url`` None: every ring publishes (a broker that is not Redis). ``task``: what is
-        published."""
+        published. ``each``: every id has a bell, and a task with that id, of its own."""
         self._celery = celery_app
         self._redis_url = redis_url
         self._namespace = namespace
         self._task_seconds = task_seconds
         self._task = task
+        self._each = each
         self._quiet_until = 0.0
         self._eager = threading.local()
         self._later: dict[str, int] = {}
@@ -86,14 +91,14 @@ class Doorbell:
             return False
         try:
             if self._redis and not self._redis.set(
-                self._bell(lane), email_id, nx=True, px=RINGS_FOR_MS
+                self._bell(lane, email_id), email_id, nx=True, px=RINGS_FOR_MS
             ):
                 return False
             try:
                 self._publish(lane, email_id)
             except Exception:
                 if self._redis:
-                    self._redis.delete(self._bell(lane))  # no task comes to answer it
+                    self._redis.delete(self._bell(lane, email_id))  # no task comes to answer it
                 raise
         # Whatever it is, the email is stored and beat will ring: the caller must not fail.
         except Exception as error:  # noqa: BLE001
@@ -103,7 +108,7 @@ class Doorbell:
 
     def pass_on(self, lane: str, email_id: str) -> bool:
         """Wake one more worker for a lane, also while its bell rings: whoever drains it calls."""
-        self.answer(lane)
+        self.answer(lane, email_id)
         return self.ring(lane, email_id)
 
     def ring_later(self, lane: str, email_id: str, seconds: float, *, alone: bool) -> None:
@@ -128,13 +133,13 @@ class Doorbell:
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(lane, error)
 
-    def answer(self, lane: str) -> None:
+    def answer(self, lane: str, email_id: str = "") -> None:
         """Silence a lane's bell: whoever commits from now on rings anew. Never raises."""
         if self._celery.conf.task_always_eager or time.monotonic() < self._quiet_until:
             return
         if self._redis:
             try:
-                self._redis.delete(self._bell(lane))
+                self._redis.delete(self._bell(lane, email_id))
             except redis.RedisError as error:
                 self._failed(lane, error)
 
@@ -151,6 +156,8 @@ class Doorbell:
     def _publish(self, lane: str, email_id: str, *, countdown: float | None = None) -> None:
         # Of seconds only: what waits for longer than its visibility timeout Redis delivers twice.
         options: dict[str, Any] = {} if countdown is None else {"countdown": countdown}
+        if self._each:
+            options["task_id"] = email_id
         with self._pool().acquire(block=True, timeout=PATIENCE_SECONDS) as producer:
             self._celery.tasks[self._task].apply_async(
                 (email_id,),
@@ -186,13 +193,16 @@ class Doorbell:
             return False
         draining.add(lane)
         try:
-            self._celery.tasks[self._task].apply_async((email_id,))
+            self._celery.tasks[self._task].apply_async(
+                (email_id,), task_id=email_id if self._each else None
+            )
         finally:
             draining.discard(lane)
         return True
 
-    def _bell(self, lane: str) -> str:
-        return f"{self._namespace}:bell:{lane}"
+    def _bell(self, lane: str, email_id: str = "") -> str:
+        bell = f"{self._namespace}:bell:{lane}"
+        return f"{bell}:{email_id}" if self._each else bell
 
     def _failed(self, lane: str, error: Exception) -> None:
         self.failures += 1

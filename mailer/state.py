@@ -17,7 +17,7 @@ from .burst import EXIT_SECONDS
 from .config import message_budget, message_timeout, transports
 from .content import Context
 from .db import Database, located
-from .doorbell import TELL_TASK, WEBHOOKS, Doorbell
+from .doorbell import RUN_TASK, TELL_TASK, WEBHOOKS, Doorbell
 from .errors import MailerError
 from .ledger import Ledger
 from .rates import Rates
@@ -97,6 +97,17 @@ class State:
             task=TELL_TASK,
         )
 
+    @cached_property
+    def jobs_bell(self) -> Doorbell:
+        return Doorbell(
+            self.celery,
+            self.redis_url,
+            namespace=self.config["MAILER_NAMESPACE"],
+            task_seconds=self.config["MAILER_TASK_SECONDS"],
+            task=RUN_TASK,
+            each=True,
+        )
+
     def ring_for_events(self) -> None:
         """Wake a worker for events that were committed."""
         self.events_bell.ring_for_commit(WEBHOOKS, "")
@@ -147,14 +158,14 @@ class State:
     def forget(self) -> None:
         """In a forked child: drop what was inherited open. An SMTP connection that two processes
         share loses mail; a database connection that they share loses data."""
-        for name in ("database", "doorbell", "events_bell", "traffic"):
+        for name in ("database", "doorbell", "events_bell", "jobs_bell", "traffic"):
             if part := self.__dict__.get(name):
                 part.forget()
         self.__dict__.pop("ledger", None)  # a thread that is not here may have been in it
 
     def close(self) -> None:
         """Close every connection that is open, once all that was committed has rung."""
-        for name in ("doorbell", "events_bell"):
+        for name in ("doorbell", "events_bell", "jobs_bell"):
             if bell := self.__dict__.get(name):
                 bell.finish(EXIT_SECONDS)
         for name in ("database", "traffic"):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
+from typing import Any
 
-from celery import shared_task
+from celery import Task, shared_task
+from celery.exceptions import Ignore
 
-from . import delivery, health, telling, watch
-from .doorbell import TASK, TELL_TASK
+from . import delivery, health, jobs, telling, watch
+from .doorbell import RUN_TASK, TASK, TELL_TASK
 from .state import current
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,22 @@ def send_email(email_id: str) -> None:
 def tell_webhooks(_: str) -> None:
     """Tell webhooks the events that are due."""
     telling.tell(current())
+
+
+@shared_task(name=RUN_TASK, bind=True, ignore_result=False)
+def run_job(self: Task[Any, Any], job_id: str) -> dict[str, Any]:
+    """Go on with a job; its result is how it went."""
+    job = jobs.run(current(), job_id, partial(_tell, self))
+    if job is None:
+        raise Ignore  # the state of the result is that of the task which goes on
+    return jobs.progress(job)
+
+
+def _tell(task: Task[Any, Any], progress: dict[str, Any]) -> None:
+    try:
+        task.update_state(state="PROGRESS", meta=progress)
+    except Exception as error:  # noqa: BLE001 - the ledger knows it too: no backend is no failure
+        log.warning("job progress is not told: %r", error)
 
 
 @shared_task(name="mailer.sweep")

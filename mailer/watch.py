@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import shutdown
-from .doorbell import WEBHOOKS
+from .doorbell import JOBS, WEBHOOKS
 from .errors import LedgerUnavailable
 from .ledger import Swept
 from .state import State
@@ -40,7 +40,7 @@ def stand_in(state: State) -> bool:
 
 
 def ring_due(state: State, swept: Swept) -> None:
-    """Ring for the due mail and the due events that a sweep found."""
+    """Ring for the due mail, events and jobs that a sweep found."""
     for lane, email_id in swept.due.items():
         if swept.crashed:
             # The worker that died may have left its bell ringing with nobody to answer it.
@@ -49,6 +49,8 @@ def ring_due(state: State, swept: Swept) -> None:
             state.doorbell.ring(lane, email_id)
     if swept.events_due:
         state.events_bell.ring(WEBHOOKS, "")
+    for job_id in swept.jobs_due:
+        state.jobs_bell.ring(JOBS, job_id)
 
 
 def look(states: list[State]) -> None:

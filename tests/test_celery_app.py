@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from mailer import Mailer, celery_init_app
 from mailer.celery_app import DEFAULTS, RECONNECT_SECONDS, _Recount, add_lanes
 from mailer.delivery import LOOK_AGAIN_SECONDS
 from mailer.dev.ports import free_port
-from mailer.tasks import send_email
+from mailer.tasks import run_job, send_email
 
 from .conftest import AppFactory
 from .worker import CHECKOUT, Process, environment, wait_until, worker
@@ -100,6 +101,7 @@ def test_an_apps_own_celery_gets_the_lanes_and_keeps_its_queues_and_schedule() -
     assert app.extensions["celery"] is own
     assert [queue.name for queue in own.conf.task_queues] == [
         "mailer.critical", "celery", "mailer.default", "mailer.bulk", "mailer.webhooks",
+        "mailer.jobs",
     ]  # fmt: skip
     assert set(own.conf.beat_schedule) == {"tidy", "mailer.sweep", "mailer.prune"}
 
@@ -184,9 +186,10 @@ def test_a_worker_looks_every_few_seconds_whether_the_broker_is_back() -> None:
 
 def test_send_email_leaves_ignore_result_at_its_default() -> None:
     source = (CHECKOUT / "mailer" / "tasks.py").read_text()
-    assert "ignore_result" not in source
+    assert re.findall(r"name=(\w+).*ignore_result=(\w+)", source) == [("RUN_TASK", "False")]
     celery_app = celery_init_app(eager("shop"))
     assert celery_app.tasks[send_email.name].ignore_result is True  # from task_ignore_result
+    assert celery_app.tasks[run_job.name].ignore_result is False
 
 
 def test_results_are_stored_only_for_a_task_that_opts_in(

@@ -475,7 +475,12 @@ def test_neither_to_accept_claim_settle_nor_sweep_takes_longer_with_history(
         }
     database.close()
     assert len([plan for plan in plans if plan.startswith("SEARCH mailer_")]) > 15
-    small = ("SCAN mailer_sweeps", "SCAN mailer_webhooks")  # one row, a handful
+    # One row, a handful, and those that are not done.
+    small = (
+        "SCAN mailer_sweeps",
+        "SCAN mailer_webhooks",
+        "SCAN mailer_jobs USING INDEX ix_mailer_jobs_open",
+    )
     assert [
         plan for plan in plans if plan.startswith("SCAN mailer_") and not plan.startswith(small)
     ] == []

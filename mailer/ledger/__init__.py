@@ -4,8 +4,9 @@
 (claim), `settling` (settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel,
 resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `reports` (what mail
 systems said later), `retention` (erase what is old), `person` (what is stored of one person; erase
-it), `events` (what webhooks are to be told), `telling` (tell it), `queries`, `emails`, `counts` and
-`figures` (read only), with `filters` to say which deliveries.
+it), `events` (what webhooks are to be told), `telling` (tell it), `jobs` (work over many),
+`queries`, `emails`, `counts`, `figures` and `failures` (read only), with `filters` to say which
+deliveries.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from . import (
     counts,
     emails,
     events,
+    failures,
     figures,
+    jobs,
     operations,
     person,
     queries,
@@ -251,6 +254,65 @@ class Ledger:
                 told = reports.find_references(connection, told)
         with self._noting(self.database.begin()) as connection:
             return reports.add(connection, told, suppress_bounces=suppress_bounces)
+
+    def add_job(
+        self, job_id: str, kind: str, details: Mapping[str, Any], *, actor: str, total: int
+    ) -> bool:
+        """Store work for a worker. False: there is a job with this id."""
+        with self.database.begin() as connection:
+            return jobs.add(connection, job_id, kind, details, actor=actor, total=total)
+
+    def claim_job(self, job_id: str, claim: str) -> sa.Row[Any] | None:
+        """Take a job for one worker. None: another has it, or there is nothing to do."""
+        with self.database.begin() as connection:
+            return jobs.claim(connection, job_id, claim)
+
+    def step_job(
+        self, job_id: str, claim: str, apply: Callable[[sa.Connection], jobs.Step]
+    ) -> tuple[str | None, sa.Row[Any], Mapping[str, str]]:
+        """Do the next step of a job and note it, in one transaction. Return what somebody asked of
+        the job (then nothing was done), the job, and what mail is due. Raises jobs.Lost."""
+        with self._noting(self.database.begin()) as connection:
+            wanted = jobs.begin_step(connection, job_id, claim)
+            if wanted is not None:
+                return wanted, jobs.find(connection, job_id), {}
+            step = apply(connection)
+            return None, jobs.end_step(connection, job_id, step), step.due
+
+    def leave_job(
+        self, job_id: str, claim: str, status: str, words: str | None = None
+    ) -> sa.Row[Any] | None:
+        """Give a job up: ``queued`` for the next worker, or for good."""
+        with self.database.begin() as connection:
+            return jobs.leave(connection, job_id, claim, status, words)
+
+    def ask_job(self, job_id: str, wanted: str) -> bool:
+        """Ask for a job to be ``paused``, ``stopped`` or, after a pause, ``queued``. Raises
+        NotFound."""
+        with self.database.begin() as connection:
+            return jobs.ask(connection, job_id, wanted)
+
+    def job(self, job_id: str) -> sa.Row[Any]:
+        """Return a job. Raises NotFound."""
+        with self.database.read() as connection:
+            return jobs.find(connection, job_id)
+
+    def jobs(
+        self,
+        limit: int,
+        after: str | None = None,
+        before: str | None = None,
+        *,
+        kind: str | None = None,
+    ) -> tuple[Sequence[sa.Row[Any]], bool]:
+        """Return jobs, the newest first, and whether there are more that way."""
+        with self.database.read() as connection:
+            return jobs.page(connection, limit, after, before, kind)
+
+    def failures(self) -> failures.Groups:
+        """Return what is in trouble or waits for another attempt, by its reason."""
+        with self.database.read() as connection:
+            return failures.groups(connection)
 
     def reports_without_delivery(self, address: str) -> Sequence[sa.Row[reports.Stored]]:
         """Return what was reported of an address and is about no delivery that is here."""

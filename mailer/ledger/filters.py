@@ -31,6 +31,7 @@ class Filters:
     """Which deliveries; every condition that is not None must hold."""
 
     email_id: str | None = None
+    delivery_ids: Collection[int] | None = None
     statuses: Collection[str] | None = None
     """Any of these `STATES`; ``queued`` includes those that wait."""
     template: str | None = None
@@ -50,6 +51,8 @@ class Filters:
         found: list[sa.ColumnElement[bool]] = []
         if self.email_id is not None:
             found.append(Delivery.email_id == self.email_id)
+        if self.delivery_ids is not None:
+            found.append(Delivery.id.in_(self.delivery_ids))
         if self.statuses is not None:
             found.append(sa.or_(sa.false(), *map(_is_in, sorted(self.statuses))))
         if self.lane is not None:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ..expressions import now
 from ..models import LANES, Attempt, AuditEntry, Delivery, Email, Status, Sweeps
-from . import events, proof, telling
+from . import events, jobs, proof, telling
 from .settling import erase_contexts
 from .switches import is_paused
 
@@ -28,6 +28,8 @@ class Swept(NamedTuple):
     """Lane -> id of its oldest due email, for lanes that have one and are not paused."""
     events_due: bool
     """Whether webhooks are to be told something."""
+    jobs_due: list[str]
+    """Jobs that wait for a worker."""
 
 
 def sweep(connection: sa.Connection) -> Swept:
@@ -61,6 +63,7 @@ def _sweep(connection: sa.Connection) -> Swept:
         expired=_expire(connection),
         due=due_lanes(connection),
         events_due=telling.is_due(connection),
+        jobs_due=jobs.due(connection),
     )
 
 

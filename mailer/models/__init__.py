@@ -13,6 +13,7 @@ from .emails import (
     IS_SENDING,
     IS_TEST,
     IS_TROUBLE,
+    IS_WAITING_AGAIN,
     LANES,
     ON_UNKNOWN,
     OPEN,
@@ -24,17 +25,20 @@ from .emails import (
     Email,
     Status,
 )
+from .jobs import IS_OPEN, Job
 from .operation import Sweeps, Switch
 from .recipients import Report, Suppression
 from .webhooks import IS_PENDING, Event, EventAttempt, Webhook
 
 __all__ = [
     "HAS_CONTENT",
+    "IS_OPEN",
     "IS_PENDING",
     "IS_QUEUED",
     "IS_SENDING",
     "IS_TEST",
     "IS_TROUBLE",
+    "IS_WAITING_AGAIN",
     "LANES",
     "ON_UNKNOWN",
     "OPEN",
@@ -51,6 +55,7 @@ __all__ = [
     "Event",
     "EventAttempt",
     "Instant",
+    "Job",
     "Json",
     "Member",
     "Report",
@@ -65,5 +70,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration: the one that makes these tables."""

@@ -43,6 +43,8 @@ IS_QUEUED = sa.text("status = 'queued'")
 IS_SENDING = sa.text("status = 'sending'")
 IS_TROUBLE = sa.text("status NOT IN ('queued', 'sending', 'sent')")
 _IS_EXPIRING = sa.text("status = 'queued' AND expires_at IS NOT NULL")
+IS_WAITING_AGAIN = sa.text("status = 'queued' AND stage IS NOT NULL")
+"""After an attempt; due by now or not."""
 IS_TEST = sa.text("is_test")
 HAS_CONTENT = sa.text(
     "erased_at IS NULL AND (context IS NOT NULL OR text IS NOT NULL OR html IS NOT NULL"
@@ -171,6 +173,11 @@ class Delivery(Base):
             "ix_mailer_deliveries_leased",
             "lease_until",
             info={WHERE: IS_SENDING},
+        ),
+        sa.Index(
+            "ix_mailer_deliveries_deferred",
+            "id",
+            info={WHERE: IS_WAITING_AGAIN},
         ),
         sa.Index(
             "ix_mailer_deliveries_trouble",

@@ -1,0 +1,90 @@
+"""Jobs: work over many deliveries, done step by step by a task whose result says how it went.
+
+A step is prepared without a transaction, and done and counted in one: whoever dies in between has
+done nothing, and the next worker goes on there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from . import shutdown, steering
+from .doorbell import JOBS
+from .ledger import jobs
+from .ledger.jobs import Step
+from .state import State
+
+Apply = Callable[[sa.Connection], Step]
+Prepare = Callable[[State, sa.Row[Any]], Apply]
+
+KINDS: Mapping[str, Prepare] = {
+    "retry": steering.prepare_retry,
+    "cancel": steering.prepare_cancel,
+    "resolve": steering.prepare_resolve,
+}
+
+log = logging.getLogger(__name__)
+
+
+def start(
+    state: State, job_id: str, kind: str, details: Mapping[str, Any], *, actor: str, total: int
+) -> bool:
+    """Store a job and wake a worker. False: it was stored before, under the same id."""
+    is_new = state.ledger.add_job(job_id, kind, details, actor=actor, total=total)
+    state.jobs_bell.ring(JOBS, job_id)
+    return is_new
+
+
+def ask(state: State, job_id: str, wanted: str) -> bool:
+    """Ask for a job to be ``paused``, ``stopped`` or, after a pause, ``queued``. False: it has
+    ended, or is so already. Raises NotFound."""
+    is_asked = state.ledger.ask_job(job_id, wanted)
+    if is_asked and wanted == "queued":
+        state.jobs_bell.ring(JOBS, job_id)
+    return is_asked
+
+
+def run(state: State, job_id: str, tell: Callable[[dict[str, Any]], None]) -> sa.Row[Any] | None:
+    """Go on with a job for a bounded time, and ``tell`` how far it is after each step. Return it
+    once it has ended or rests; None: it goes on in another task, or is another worker's."""
+    state.jobs_bell.answer(JOBS, job_id)
+    claim = str(uuid.uuid4())
+    job = state.ledger.claim_job(job_id, claim)
+    if job is None:
+        return None
+    is_eager = state.celery.conf.task_always_eager
+    ends = time.monotonic() + state.config["MAILER_DRAIN_SECONDS"]
+    try:
+        while True:
+            apply = KINDS[job.kind](state, job)
+            wanted, job, due = state.ledger.step_job(job_id, claim, apply)
+            for lane, email_id in due.items():
+                state.doorbell.ring_for_commit(lane, email_id)
+            tell(progress(job))
+            if job.status == "done":
+                log.info("job=%s kind=%s status=done changed=%d", job_id, job.kind, job.changed)
+                return job
+            if wanted:
+                log.info("job=%s kind=%s status=%s", job_id, job.kind, wanted)
+                return state.ledger.leave_job(job_id, claim, wanted)
+            if shutdown.announced() or (time.monotonic() > ends and not is_eager):
+                state.ledger.leave_job(job_id, claim, "queued")
+                state.jobs_bell.ring(JOBS, job_id)
+                return None
+    except jobs.Lost as error:
+        log.warning("job=%s %s", job_id, error)
+        return None
+    except Exception as error:
+        state.ledger.leave_job(job_id, claim, "failed", f"{type(error).__name__}: {error}"[:500])
+        raise
+
+
+def progress(job: sa.Row[Any]) -> dict[str, Any]:
+    """Return how far a job is, as its result says it."""
+    return {"current": job.done, "total": job.total, "changed": job.changed, "status": job.status}

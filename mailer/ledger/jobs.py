@@ -1,0 +1,178 @@
+"""Jobs: work over many deliveries, asked for once, claimed by one worker at a time, resumed where
+it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from .. import paging
+from ..errors import MailerError, NotFound
+from ..expressions import insert, now
+from ..models import IS_OPEN, Job
+
+LEASE_SECONDS = 60.0
+"""A worker that is not heard of for so long lost its job to the next."""
+
+Row = sa.Row[Any]
+
+
+class Step(NamedTuple):
+    """What one step did."""
+
+    cursor: int
+    done: int
+    """How many were looked at."""
+    changed: int
+    is_last: bool
+    due: Mapping[str, str] = {}
+    """Lane -> an email that is due now."""
+
+
+class Lost(MailerError):
+    """The job is another worker's by now, or nobody's."""
+
+
+def add(
+    connection: sa.Connection,
+    job_id: str,
+    kind: str,
+    details: Mapping[str, Any],
+    *,
+    actor: str,
+    total: int,
+) -> bool:
+    """Store a job. False: it is there already."""
+    values = {
+        "id": job_id,
+        "kind": kind,
+        "details": details,
+        "actor": actor,
+        "status": "queued",
+        "cursor": 0,
+        "done": 0,
+        "changed": 0,
+        "total": total,
+        "created_at": now(),
+    }
+    statement = (
+        insert(connection.dialect, Job)
+        .values(values)
+        .on_conflict_do_nothing(index_elements=[Job.id])
+        .returning(Job.id)
+    )
+    return connection.execute(statement).first() is not None
+
+
+def find(connection: sa.Connection, job_id: str) -> Row:
+    """Return a job. Raises NotFound."""
+    row = connection.execute(sa.select(Job.__table__).where(Job.id == job_id)).first()
+    if row is None:
+        raise NotFound(f"there is no job {job_id!r}")
+    return row
+
+
+def page(
+    connection: sa.Connection, limit: int, after: str | None, before: str | None, kind: str | None
+) -> tuple[list[Row], bool]:
+    """Return jobs, the newest first, and whether there are more that way."""
+    statement = sa.select(Job.__table__)
+    if kind is not None:
+        statement = statement.where(Job.kind == kind)
+    return paging.part(connection, statement, Job.id, limit=limit, after=after, before=before)
+
+
+def due(connection: sa.Connection) -> list[str]:
+    """Return the jobs that wait for a worker, the oldest first."""
+    waits = sa.or_(Job.status == "queued", Job.lease_until < now())
+    return list(
+        connection.scalars(sa.select(Job.id).where(IS_OPEN, waits).order_by(Job.id).limit(100))
+    )
+
+
+def claim(connection: sa.Connection, job_id: str, claim: str) -> Row | None:
+    """Take a job for one worker. None: another has it, or there is nothing to do."""
+    waits = sa.or_(
+        Job.status == "queued", sa.and_(Job.status == "running", Job.lease_until < now())
+    )
+    return connection.execute(
+        sa.update(Job)
+        .where(Job.id == job_id, waits)
+        .values(
+            status="running",
+            claim=claim,
+            lease_until=now() + LEASE_SECONDS,
+            started_at=sa.func.coalesce(Job.started_at, now()),
+        )
+        .returning(Job.__table__)
+    ).first()
+
+
+def begin_step(connection: sa.Connection, job_id: str, claim: str) -> str | None:
+    """Make sure that the job is still ours, and nobody else's until the commit; return what
+    somebody asked of it. Raises Lost."""
+    row = connection.execute(
+        sa.update(Job)
+        .where(Job.id == job_id, Job.claim == claim, Job.status == "running")
+        .values(lease_until=now() + LEASE_SECONDS)
+        .returning(Job.wanted)
+    ).first()
+    if row is None:
+        raise Lost(f"job {job_id} is not ours any more")
+    wanted: str | None = row.wanted
+    return wanted
+
+
+def end_step(connection: sa.Connection, job_id: str, step: Step) -> Row:
+    """Note what was done, in the transaction that did it."""
+    ended = {"status": "done", "ended_at": now(), "claim": None} if step.is_last else {}
+    return connection.execute(
+        sa.update(Job)
+        .where(Job.id == job_id)
+        .values(
+            cursor=step.cursor,
+            done=Job.done + step.done,
+            changed=Job.changed + step.changed,
+            **ended,
+        )
+        .returning(Job.__table__)
+    ).one()
+
+
+def leave(
+    connection: sa.Connection, job_id: str, claim: str, status: str, words: str | None = None
+) -> Row | None:
+    """Give a job up: ``queued`` for the next worker, or for good. None: it was not ours."""
+    ends = {"ended_at": now()} if status in {"stopped", "failed"} else {}
+    return connection.execute(
+        sa.update(Job)
+        .where(Job.id == job_id, Job.claim == claim, Job.status == "running")
+        .values(status=status, words=words, claim=None, lease_until=None, wanted=None, **ends)
+        .returning(Job.__table__)
+    ).first()
+
+
+def ask(connection: sa.Connection, job_id: str, wanted: str) -> bool:
+    """Ask for a job to be ``paused``, ``stopped`` or, after a pause, ``queued`` again. False: it
+    has ended, or is so already. Raises NotFound."""
+    find(connection, job_id)
+    from_ = {"queued": ["paused"], "paused": ["queued"], "stopped": ["queued", "paused"]}[wanted]
+    ends = {"ended_at": now()} if wanted == "stopped" else {}
+    at_rest = (
+        sa.update(Job)
+        .where(Job.id == job_id, Job.status.in_(from_))
+        .values(status=wanted, wanted=None, **ends)
+    )
+    if connection.execute(at_rest).rowcount:
+        return True
+    if wanted == "queued":  # it was asked to pause, and runs yet
+        unasked = sa.update(Job).where(
+            Job.id == job_id, Job.status == "running", Job.wanted == "paused"
+        )
+        return bool(connection.execute(unasked.values(wanted=None)).rowcount)
+    runs = sa.update(Job).where(
+        Job.id == job_id, Job.status == "running", Job.wanted.is_distinct_from(wanted)
+    )
+    return bool(connection.execute(runs.values(wanted=wanted)).rowcount)

@@ -1,0 +1,93 @@
+"""Failures by their reason."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from mailer import dispatch
+from mailer.dev.catcher import Catcher
+from mailer.ledger import failures
+from mailer.models import Delivery
+from mailer.state import of
+
+from .conftest import AppFactory
+
+
+@pytest.mark.parametrize(
+    ("words", "folded"),
+    [
+        ("Requested action not taken", "Requested action not taken"),
+        ("<ann@example.com>: no such user", "ADDRESS: no such user"),
+        ("4.2.0 Queued as 8F3A21B0C9 for 300 seconds", "4.2.0 Queued as ID for N seconds"),
+        ("see https://example.com/?id=a1b2 for more", "see LINK for more"),
+        ("a1b2c3d4-5e6f-7a8b-9c0d-1e2f3a4b5c6d - gsmtp", "ID - gsmtp"),
+        ("  many \n spaces ", "many spaces"),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_what_differs_from_email_to_email_is_folded(words: str | None, folded: str) -> None:
+    assert failures.fold(words) == folded
+
+
+def test_reasons_differ_by_state_code_and_words() -> None:
+    given = {
+        failures.cause_of(*one)
+        for one in (
+            ("failed", 550, "5.1.1", "no such user <a@example.com>"),
+            ("failed", 550, "5.1.1", "no such user <b@example.com>"),
+            ("unknown", 550, "5.1.1", "no such user <b@example.com>"),
+            ("failed", 551, "5.1.1", "no such user <b@example.com>"),
+            ("failed", 550, None, "no such user <b@example.com>"),
+            ("failed", 550, "5.1.1", "blocked \ud800"),
+        )
+    }
+    assert len(given) == 5
+
+
+def test_failures_are_grouped_the_largest_group_first(
+    make_app: AppFactory, catcher: Catcher, database_url: str
+) -> None:
+    app: Flask = make_app(
+        MAIL_PORT=catcher.smtp_port,
+        MAILER_DATABASE_URL=database_url,
+        MAILER_BACKOFF_BASE_SECONDS=600,
+        MAILER_BACKOFF_CAP_SECONDS=600,
+    )
+    catcher.script("rcpt", "550 5.1.1 No user here", address="gone*@example.com")
+    catcher.script("rcpt", "451 4.7.1 Greylisted for 300 s", address="grey@example.com")
+    catcher.script("rcpt", "451 4.7.1 Greylisted for 60 s", address="gray@example.com")
+    with app.app_context():
+        for name in ("gone1", "gone2", "gone3", "grey", "gray", "fine"):
+            dispatch(subject="s", text="t", to=f"{name}@example.com")
+    found = of(app).ledger.failures()
+    assert found.is_all
+    assert [(one.state, one.code, one.words, one.number) for one in found.groups] == [
+        ("failed", 550, "No user here", 3),
+        ("deferred", 451, "Greylisted for N s", 2),
+    ]
+    largest, smaller = found.groups
+    with of(app).database.read() as connection:
+        rows = list(failures.matching(connection, "failed", largest.cause, limit=2))
+        assert [row.recipient for row in rows] == ["gone3@example.com", "gone2@example.com"]
+        (last,) = failures.matching(connection, "failed", largest.cause, below=rows[-1].id, limit=2)
+        assert last.recipient == "gone1@example.com"
+        deferred = list(failures.matching(connection, "deferred", smaller.cause, limit=9))
+        assert {row.recipient for row in deferred} == {"grey@example.com", "gray@example.com"}
+
+
+def test_the_newest_are_looked_at_however_many_there_are(
+    make_app: AppFactory, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failures, "LOOKED_AT", 2)
+    app = make_app(MAIL_PORT=catcher.smtp_port)
+    with app.app_context():
+        for n in range(3):
+            dispatch(subject="s", text="t", to=f"p{n}@example.com")
+    with of(app).database.begin() as connection:
+        connection.execute(sa.update(Delivery).values(status="failed", code=550, reason="no"))
+    found = of(app).ledger.failures()
+    assert not found.is_all
+    assert [one.number for one in found.groups] == [2]
