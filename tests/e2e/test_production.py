@@ -39,7 +39,7 @@ def started(name: str, environ: dict[str, str], log: Path, *more: str) -> Iterat
 
 def test_the_procfile_has_what_the_page_says() -> None:
     page = (CHECKOUT / "docs" / "production.md").read_text()
-    assert list(commands()) == ["release", "web", "critical", "worker", "webhooks", "beat"]
+    assert list(commands()) == ["release", "web", "critical", "worker", "jobs", "webhooks", "beat"]
     for name in commands():
         assert f"| `{name}` |" in page
 
