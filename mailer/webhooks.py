@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
-from typing import Any, Literal, NamedTuple
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple, get_args
 
 import sqlalchemy as sa
 
@@ -16,12 +16,21 @@ from .expressions import now
 from .ledger import telling
 from .ledger.events import TYPES
 from .ledger.record import uuid7
-from .models import Event, EventAttempt, Webhook
+from .models import IS_FAILED, IS_PENDING, Event, EventAttempt, Webhook
 from .notice import new_secret
 from .state import State
 
 BOTH_SECRETS_FOR = timedelta(hours=24)
 """How long the old secret signs as well after a rotation."""
+
+EventStatus = Literal["pending", "delivered", "failed"]
+EVENT_STATUSES: tuple[EventStatus, ...] = get_args(EventStatus)
+# In the words of the partial indexes.
+_IS: dict[EventStatus, sa.ColumnElement[bool] | sa.TextClause] = {
+    "pending": IS_PENDING,
+    "delivered": Event.status == "delivered",
+    "failed": IS_FAILED,
+}
 
 
 class Page(NamedTuple):
@@ -136,9 +145,12 @@ def events(
     limit: int,
     after: str | None = None,
     before: str | None = None,
+    status: EventStatus | None = None,
 ) -> Page:
     """Return what a webhook is or was to be told. Raises NotFound."""
     statement = sa.select(Event.__table__).where(Event.webhook_id == webhook_id)
+    if status is not None:
+        statement = statement.where(_IS[status])
     with state.database.read() as connection:
         _get(connection, webhook_id)
         found = paging.part(
@@ -150,37 +162,39 @@ def events(
 def event(state: State, webhook_id: str, event_id: str) -> sa.Row[Any]:
     """Return an event. Raises NotFound."""
     with state.database.read() as connection:
-        return _event(connection, webhook_id, event_id)
+        return _event(connection, event_id, webhook_id)
 
 
-def attempts(state: State, webhook_id: str, event_id: str) -> list[sa.Row[Any]]:
-    """Return the attempts to tell an event, in order. Raises NotFound."""
+def attempts(state: State, event_id: str, *, webhook_id: str | None = None) -> list[sa.Row[Any]]:
+    """Return the attempts to tell an event, in order. Raises NotFound, also when it is not of this
+    webhook."""
     statement = (
         sa.select(EventAttempt.__table__)
         .where(EventAttempt.event_id == event_id)
         .order_by(EventAttempt.id)
     )
     with state.database.read() as connection:
-        _event(connection, webhook_id, event_id)
+        _event(connection, event_id, webhook_id)
         return list(connection.execute(statement))
 
 
 def replay(state: State, webhook_id: str, event_id: str) -> bool:
     """Tell an event again, whatever became of it. False: it is being told now. Raises NotFound, and
     ValueError when the webhook is disabled."""
-    with state.database.read() as connection:
-        _check_enabled(_get(connection, webhook_id))
-        _event(connection, webhook_id, event_id)
+    with state.database.begin() as connection:
+        _end_rest(connection, webhook_id)
+        _event(connection, event_id, webhook_id)
     replayed = state.ledger.replay(webhook_id, event_id)
     state.events_bell.ring(WEBHOOKS, "")
     return replayed
 
 
-def replay_failed(state: State, webhook_id: str, since: Any) -> int:
-    """Tell all events again that failed and happened since then; return how many. Raises NotFound,
-    and ValueError when the webhook is disabled."""
-    _check_enabled(get(state, webhook_id))
-    replayed = state.ledger.replay_failed(webhook_id, since)
+def replay_since(state: State, webhook_id: str, since: datetime) -> telling.Replayed:
+    """Tell all events again that happened since then and failed, or wait for their next attempt;
+    return how many. Raises NotFound, and ValueError when the webhook is disabled."""
+    with state.database.begin() as connection:
+        _end_rest(connection, webhook_id)
+    replayed = state.ledger.replay_since(webhook_id, since)
     state.events_bell.ring(WEBHOOKS, "")
     return replayed
 
@@ -192,19 +206,22 @@ def _get(connection: sa.Connection, webhook_id: str) -> sa.Row[Any]:
     return row
 
 
-def _event(connection: sa.Connection, webhook_id: str, event_id: str) -> sa.Row[Any]:
-    statement = sa.select(Event.__table__).where(
-        Event.id == event_id, Event.webhook_id == webhook_id
-    )
+def _event(connection: sa.Connection, event_id: str, webhook_id: str | None) -> sa.Row[Any]:
+    statement = sa.select(Event.__table__).where(Event.id == event_id)
     found = connection.execute(statement).one_or_none()
-    if found is None:
-        raise NotFound(f"there is no event {event_id!r} of webhook {webhook_id}")
+    if found is None or webhook_id not in {None, found.webhook_id}:
+        of = f" of webhook {webhook_id}" if webhook_id else ""
+        raise NotFound(f"there is no event {event_id!r}{of}")
     return found
 
 
-def _check_enabled(webhook: sa.Row[Any]) -> None:
-    if webhook.disabled_at is not None:
-        raise ValueError(f"webhook {webhook.id} is disabled: enable it first")
+def _end_rest(connection: sa.Connection, webhook_id: str) -> None:
+    """Have the webhook told at once: whoever replays says that it is well. Raises NotFound, and
+    ValueError when it is disabled."""
+    if _get(connection, webhook_id).disabled_at is not None:
+        raise ValueError(f"webhook {webhook_id} is disabled: enable it first")
+    statement = sa.update(Webhook).where(Webhook.id == webhook_id).values(rests_until=None)
+    connection.execute(statement)
 
 
 def _checked_url(state: State, url: str) -> str:

@@ -20,14 +20,16 @@ from mailer import dispatch, telling, webhooks
 from mailer.delivery import drain
 from mailer.dev.catcher import Catcher
 from mailer.ledger import Filters
+from mailer.ledger import telling as ledger_telling
 from mailer.ledger.events import TYPES, Note, note
 from mailer.ledger.suppressions import add
-from mailer.ledger.telling import LEASE_SECONDS, PROBED_AFTER, Telling
+from mailer.ledger.telling import LEASE_SECONDS, PROBED_AFTER, Replayed, Telling
 from mailer.models import Email, Event, EventAttempt, Webhook
 from mailer.post import Answer
 from mailer.state import State, of
 
 from .conftest import AppFactory
+from .plans import plans, prefer_indexes
 from .receiver import Receiver, answer, close, drip, hang, receiver, until
 from .worker import CHECKOUT
 
@@ -254,15 +256,60 @@ def test_an_event_fails_for_good_after_five_days_and_is_replayed(state: State, h
     webhooks.update(state, made.id, status="enabled", actor="test")
     assert telling.tell(state) == 0
     later = datetime.now(UTC) + timedelta(hours=1)
-    assert webhooks.replay_failed(state, made.id, later) == 0
-    assert webhooks.replay_failed(state, made.id, since) == 1
-    assert webhooks.replay_failed(state, made.id, since) == 0
+    assert webhooks.replay_since(state, made.id, later) == (0, 0)
+    assert webhooks.replay_since(state, made.id, since) == Replayed(waiting=0, failed=1)
+    assert webhooks.replay_since(state, made.id, since) == (0, 0)
     telling.tell(state)
     (event,) = stored(state)
     assert (event.status, event.attempts) == ("delivered", 4)
     assert webhooks.replay(state, made.id, event.id)
     telling.tell(state)
     assert [one.id for one in hears.heard] == [event.id] * 5
+
+
+def test_one_replay_tells_a_receiver_that_is_mended_everything_at_once(
+    state: State, hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_telling, "AT_ONCE", 2)
+    hears, made = hook(answer("503 Busy", retry_after="600"), types=["email.queued"])
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    for _ in range(7):
+        send()
+    telling.tell(state)
+    assert webhooks.get(state, made.id).rests_until is not None
+    send()  # never tried: it waits for the webhook alone
+    ids = [one.id for one in stored(state)]
+    with state.database.begin() as connection:
+        connection.execute(sa.update(Event).where(Event.id.in_(ids[:3])).values(status="failed"))
+        # Another worker tells this one now.
+        in_hand = sa.update(Event).where(Event.id == ids[6]).values(claim="another")
+        connection.execute(in_hand)
+    hears.script = [answer()]
+    assert telling.tell(state) == 0
+    assert webhooks.replay_since(state, made.id, since) == Replayed(waiting=3, failed=3)
+    telling.tell(state)
+    told = {one.id: one.status for one in stored(state)}
+    assert told == {**dict.fromkeys(ids, "delivered"), ids[6]: "pending"}
+
+
+@pytest.mark.parametrize("status", webhooks.EVENT_STATUSES)
+def test_events_of_one_status_are_found_by_an_index(
+    state: State, hook: Any, status: webhooks.EventStatus
+) -> None:
+    _, made = hook(answer(), types=["email.queued"])
+    for _ in range(3):
+        send()
+    one, *others = (event.id for event in stored(state))
+    elsewhere = "failed" if status == "delivered" else "delivered"
+    with state.database.begin() as connection:
+        for ids, is_now in (([one], status), (others, elsewhere)):
+            connection.execute(sa.update(Event).where(Event.id.in_(ids)).values(status=is_now))
+    prefer_indexes(state.database)
+    with plans(state.database) as made_plans:
+        (found,) = webhooks.events(state, made.id, limit=9, status=status).rows
+    assert found.id == one
+    assert "ix_mailer_events_" in made_plans[-1]
+    assert status != "failed" or "ix_mailer_events_failed" in made_plans[-1]
 
 
 def test_a_webhook_that_failed_for_five_days_is_disabled_with_a_warning(

@@ -89,7 +89,7 @@ def list_keys(as_json: bool) -> None:
         )
         return
     output.print_table(
-        ("id", "name", "scopes", "last used", "may only"),
+        ("ID", "NAME", "SCOPES", "LAST USED", "MAY ONLY"),
         [
             (
                 row.id,

@@ -19,9 +19,7 @@ _ID_LENGTHS = (18, 23, 36)
 
 @click.command("list")
 @filter_options
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
-)
+@output.limit_option
 @output.json_option
 @with_appcontext
 def list_deliveries(limit: int, as_json: bool, states: tuple[str, ...], **conditions: Any) -> None:
@@ -41,8 +39,7 @@ def list_deliveries(limit: int, as_json: bool, states: tuple[str, ...], **condit
         output.print_json({"deliveries": [as_document(row) for row in rows], "more": more})
     elif rows:
         print_deliveries(rows)
-        if more:
-            click.echo(f"(the newest {limit}; --limit shows more)")
+        output.print_more(more, limit)
     else:
         click.echo("no deliveries")
 

@@ -16,6 +16,10 @@ Cell = str | int | None
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
+)
+
 _GAP = 2
 _NARROWEST = 8
 _INDENT = "    "
@@ -64,6 +68,12 @@ def print_table(
             click.echo(
                 textwrap.fill(words, room, initial_indent=_INDENT, subsequent_indent=_INDENT)
             )
+
+
+def print_more(more: bool, limit: int) -> None:
+    """Say below a table that there is more than it shows, if so."""
+    if more:
+        click.echo(f"(the newest {limit}; --limit shows more)")
 
 
 def print_fields(fields: Sequence[tuple[str, str | None]]) -> None:

@@ -92,9 +92,7 @@ def remove(ctx: click.Context, which: tuple[str, ...], category: str, as_json: b
 @click.option(
     "--since", type=parameters.past, metavar="TIME", help="Not older: 2026-11-24T09:30, or 2h."
 )
-@click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."
-)
+@output.limit_option
 @output.json_option
 @with_appcontext
 def list_suppressions(
@@ -116,8 +114,7 @@ def list_suppressions(
         output.print_json(document)
     elif page.suppressions:
         _print(page.suppressions)
-        if page.has_more:
-            click.echo(f"(the newest {limit}; --limit shows more)")
+        output.print_more(page.has_more, limit)
     else:
         click.echo("no suppressions")
 

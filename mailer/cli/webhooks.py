@@ -75,7 +75,7 @@ def list_webhooks(as_json: bool) -> None:
         )
         return
     output.print_table(
-        ("id", "status", "url", "events", "why"),
+        ("ID", "STATUS", "URL", "EVENTS", "WHY"),
         [
             (
                 row.id,
@@ -124,7 +124,84 @@ def disable(webhook_id: str) -> None:
     click.echo(f"disabled {webhook_id}")
 
 
-@webhooks.command(short_help="Tell again what failed.")
+@webhooks.command(short_help="List what a webhook is to be told.")
+@click.argument("webhook_id", metavar="ID")
+@click.option("--status", type=click.Choice(hooks.EVENT_STATUSES), help="Only these.")
+@output.limit_option
+@output.json_option
+@with_appcontext
+def events(webhook_id: str, status: hooks.EventStatus | None, limit: int, as_json: bool) -> None:
+    """List what a webhook is or was to be told, the newest first.
+
+    pending: it is told soon, or tried again. failed: no attempt follows, but for `replay`.
+
+    \b
+      mailer webhooks events 0193a5b2-1c3d-7abc-8def-0123456789ab --status failed
+    """
+    page = hooks.events(current(), webhook_id, limit=limit, status=status)
+    if as_json:
+        columns = ("id", "type", "email_id", "at", "status", "attempts")
+        documents = [
+            {name: getattr(row, name) for name in columns} | {"next_attempt_at": _next(row)}
+            for row in page.rows
+        ]
+        output.print_json({"events": documents, "more": page.has_more})
+    elif page.rows:
+        output.print_table(
+            ("ID", "STATUS", f"SINCE {output.zone()}", "ATTEMPTS", "NEXT", "EVENT"),
+            [
+                (
+                    row.id,
+                    row.status,
+                    output.short(row.at),
+                    row.attempts,
+                    output.short(following) if (following := _next(row)) else "",
+                    row.type,
+                )
+                for row in page.rows
+            ],
+            whole=5,
+            last_may_go_below=True,
+        )
+        output.print_more(page.has_more, limit)
+    else:
+        click.echo("no events")
+
+
+def _next(event: Any) -> datetime | None:
+    return event.due_at if event.status == "pending" else None
+
+
+@webhooks.command(short_help="List the attempts to tell an event.")
+@click.argument("event_id", metavar="EVENT")
+@output.json_option
+@with_appcontext
+def attempts(event_id: str, as_json: bool) -> None:
+    """List the attempts to tell an event, in their order, and what was answered.
+
+    \b
+      mailer webhooks attempts msg_01a20ee759480000966f8c003a57d3e1
+    """
+    rows = hooks.attempts(current(), event_id)
+    if as_json:
+        columns = ("number", "ended_at", "code", "words", "milliseconds")
+        documents = [{name: getattr(row, name) for name in columns} for row in rows]
+        output.print_json({"attempts": documents})
+    elif rows:
+        output.print_table(
+            ("ATTEMPT", f"ENDED {output.zone()}", "CODE", "MS", "ANSWER"),
+            [
+                (row.number, output.local(row.ended_at), row.code, row.milliseconds, row.words)
+                for row in rows
+            ],
+            whole=4,
+            last_may_go_below=True,
+        )
+    else:
+        click.echo("no attempts")
+
+
+@webhooks.command(short_help="Tell again what could not be told.")
 @click.argument("webhook_id", metavar="ID")
 @click.option(
     "--since",
@@ -133,11 +210,23 @@ def disable(webhook_id: str) -> None:
     required=True,
     help="Such as '2h ago': what happened then or later.",
 )
+@output.json_option
 @with_appcontext
-def replay(webhook_id: str, since: datetime) -> None:
-    """Tell a webhook all events again that failed."""
+def replay(webhook_id: str, since: datetime, as_json: bool) -> None:
+    """Tell a webhook all events again that failed, and now those that wait for their next attempt.
+
+    \b
+      mailer webhooks replay 0193a5b2-1c3d-7abc-8def-0123456789ab --since '2h ago'
+    """
     try:
-        number = hooks.replay_failed(current(), webhook_id, since)
+        replayed = hooks.replay_since(current(), webhook_id, since)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"{number} {'event' if number == 1 else 'events'} to be told again")
+    if as_json:
+        output.print_json(replayed._asdict())
+        return
+    number = sum(replayed)
+    click.echo(
+        f"{number} {'event' if number == 1 else 'events'} to be told now: "
+        f"{replayed.failed} failed, {replayed.waiting} waited for the next attempt"
+    )

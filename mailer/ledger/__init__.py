@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -236,15 +236,25 @@ class Ledger:
         with self.database.begin() as connection:
             return telling.replay(connection, webhook_id, event_id)
 
-    def replay_failed(self, webhook_id: str, since: datetime) -> int:
-        """Tell all events again that failed and were noted since; return how many."""
+    def replay_since(self, webhook_id: str, since: datetime) -> telling.Replayed:
+        """Tell all events again that were noted since and failed, or wait for their next attempt;
+        return how many."""
+        first = events.first_id(since.timestamp())
+        return telling.Replayed(
+            # First: what failed and is told again may soon wait.
+            waiting=self._replay(webhook_id, first, "waiting"),
+            failed=self._replay(webhook_id, first, "failed"),
+        )
+
+    def _replay(self, webhook_id: str, after: str, which: Literal["failed", "waiting"]) -> int:
         found = 0
         while True:
             with self.database.begin() as connection:
-                some = telling.replay_failed(connection, webhook_id, since)
-            found += some
-            if some < telling.AT_ONCE:
+                some = telling.replay_some(connection, webhook_id, after, which)
+            found += len(some)
+            if len(some) < telling.AT_ONCE:
                 return found
+            after = some[-1]
 
     def report(self, told: Sequence[Told], *, suppress_bounces: bool) -> Reported:
         """Store what mail systems told of deliveries, each once, and record as sent what it proves

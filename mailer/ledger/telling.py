@@ -6,13 +6,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from ..expressions import now
-from ..models import IS_PENDING, Delivery, Email, Event, EventAttempt, Suppression, Webhook
-from .events import TRIED_FOR_SECONDS, first_id
+from ..models import (
+    IS_FAILED,
+    IS_PENDING,
+    Delivery,
+    Email,
+    Event,
+    EventAttempt,
+    Suppression,
+    Webhook,
+)
+from .events import TRIED_FOR_SECONDS
 
 LEASE_SECONDS = 120.0
 """An attempt takes some 15 seconds, and as long as a name takes to be resolved."""
@@ -330,6 +339,19 @@ _OPENED: dict[str, Any] = {
 }
 # What is being told now stays as it is.
 _is_in_hand = sa.and_(IS_PENDING, Event.claim.is_not(None), Event.due_at > now())
+_REPLAYED: dict[str, sa.ColumnElement[bool] | sa.TextClause] = {
+    "failed": IS_FAILED,
+    "waiting": sa.and_(IS_PENDING, Event.claim.is_(None), Event.due_at > now()),
+}
+
+
+class Replayed(NamedTuple):
+    """How many events are told again."""
+
+    waiting: int
+    """They had failed before, and waited for their next attempt."""
+    failed: int
+    """No attempt would have followed."""
 
 
 def replay(connection: sa.Connection, webhook_id: str, event_id: str) -> bool:
@@ -343,23 +365,23 @@ def replay(connection: sa.Connection, webhook_id: str, event_id: str) -> bool:
     return connection.execute(statement).rowcount == 1
 
 
-def replay_failed(connection: sa.Connection, webhook_id: str, since: datetime) -> int:
-    """Tell up to `AT_ONCE` of the events again that failed and were noted at ``since`` or later;
-    return how many."""
+def replay_some(
+    connection: sa.Connection, webhook_id: str, after: str, which: Literal["failed", "waiting"]
+) -> list[str]:
+    """Tell up to `AT_ONCE` of the events again that failed, or wait for their next attempt, and
+    whose ids come after this one; return their ids, in order."""
+    condition = _REPLAYED[which]
     some = (
         sa.select(Event.id)
-        .where(
-            Event.webhook_id == webhook_id,
-            Event.id >= first_id(since.timestamp()),
-            Event.status == "failed",
-        )
+        .where(Event.webhook_id == webhook_id, Event.id > after, condition)
+        .order_by(Event.id)
         .limit(AT_ONCE)
         .cte("some")
     )
     statement = (
         sa.update(Event)
-        .where(Event.id.in_(sa.select(some.c.id)), Event.status == "failed")
+        .where(Event.id.in_(sa.select(some.c.id)), condition)
         .values(_OPENED)
         .returning(Event.id)
     )
-    return len(connection.execute(statement).all())
+    return sorted(connection.execute(statement).scalars())

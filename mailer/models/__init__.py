@@ -28,10 +28,11 @@ from .emails import (
 from .jobs import IS_OPEN, Job
 from .operation import Sweeps, Switch
 from .recipients import Report, Suppression
-from .webhooks import IS_PENDING, Event, EventAttempt, Webhook
+from .webhooks import IS_FAILED, IS_PENDING, Event, EventAttempt, Webhook
 
 __all__ = [
     "HAS_CONTENT",
+    "IS_FAILED",
     "IS_OPEN",
     "IS_PENDING",
     "IS_QUEUED",

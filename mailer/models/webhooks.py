@@ -12,6 +12,7 @@ from .base import WHERE, Base, Instant, Json, RowId
 from .emails import Delivery, Email
 
 IS_PENDING = sa.text("status = 'pending'")
+IS_FAILED = sa.text("status = 'failed'")
 
 
 class Webhook(Base):
@@ -74,6 +75,11 @@ class Event(Base):
             "ix_mailer_events_due",
             "webhook_id", "due_at", "id",
             info={WHERE: IS_PENDING},
+        ),
+        sa.Index(
+            "ix_mailer_events_failed",
+            "webhook_id", "status", "id",  # the status, or SQLite takes the index below
+            info={WHERE: IS_FAILED},
         ),
         sa.Index("ix_mailer_events_webhook_id_id", "webhook_id", "id"),
     )  # fmt: skip

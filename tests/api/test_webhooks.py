@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import resend
+import sqlalchemy as sa
 from flask import Flask
 from resend.exceptions import ResendError
 
 from mailer import telling, webhooks
 from mailer.delivery import drain
 from mailer.ledger.events import TYPES
+from mailer.models import Event
 from mailer.state import of
 
 from ..receiver import Receiver, answer, receiver
@@ -163,8 +166,16 @@ def test_events_and_their_attempts_are_listed_and_replayed(app: Flask, call: Cal
 
     since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     assert call("POST", f"{path}/replay", {"since": since}) == (
-        200, {"object": "replay", "events": 0},
+        200, {"object": "replay", "events": 0, "failed": 0, "waiting": 0},
     )  # fmt: skip
+    ids = [one["id"] for one in listed["data"]]
+    for status, number in (("failed", 0), ("pending", 1)):
+        with of(app).database.begin() as connection:
+            later = {"status": status, "due_at": time.time() + 600}
+            connection.execute(sa.update(Event).where(Event.id == ids[number]).values(later))
+    assert call("POST", f"{path}/replay", {"since": since})[1] == {
+        "object": "replay", "events": 2, "failed": 1, "waiting": 1,
+    }  # fmt: skip
     for wrong in ("/webhooks/none/events", f"{path}/events/none/attempts"):
         assert call("GET", wrong)[0] == 404
     for wrong in (f"{path}/events/none/replay", "/webhooks/none/events/none/replay"):

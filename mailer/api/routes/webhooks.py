@@ -18,6 +18,7 @@ from ..schemas.webhooks import (
     EventAttempt,
     Replay,
     Replayed,
+    ReplayedSince,
     UpdateWebhook,
     Webhook,
     WebhookId,
@@ -138,7 +139,7 @@ def list_attempts(webhook_id: str, event_id: str) -> ListOf[EventAttempt]:
 
     In their order, with what was answered.
     """
-    rows = webhooks.attempts(current(), webhook_id, event_id)
+    rows = webhooks.attempts(current(), event_id, webhook_id=webhook_id)
     return ListOf[EventAttempt](data=[EventAttempt.of(row) for row in rows])
 
 
@@ -158,14 +159,17 @@ def replay_event(webhook_id: str, event_id: str) -> Replayed:
     return Replayed(events=int(replayed))
 
 
-@operation("POST", "/webhooks/<webhook_id>/replay", scope="manage", body=Replay, answers=Replayed)
-def replay(webhook_id: str, body: Replay) -> Replayed:
-    """Replay failed events.
+@operation(
+    "POST", "/webhooks/<webhook_id>/replay", scope="manage", body=Replay, answers=ReplayedSince
+)
+def replay(webhook_id: str, body: Replay) -> ReplayedSince:
+    """Replay events that could not be told.
 
-    All that failed since an instant.
+    All of an instant or later that failed, or wait for their next attempt.
     """
     with _as_validation_error():
-        return Replayed(events=webhooks.replay_failed(current(), webhook_id, body.since))
+        replayed = webhooks.replay_since(current(), webhook_id, body.since)
+    return ReplayedSince(events=sum(replayed), **replayed._asdict())
 
 
 def _check_may_listen() -> None:

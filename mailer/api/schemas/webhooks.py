@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field
 
 from ...destination import URL_MAX
+from ...webhooks import EventStatus
 from .base import Answer, Body, Instant, Shown
 
 Status = Literal["enabled", "disabled"]
@@ -38,7 +39,8 @@ class UpdateWebhook(Body):
 
 
 class Replay(Body):
-    """Which events are told again: those that failed and are of this instant or later."""
+    """Which events are told again: those of this instant or later that failed or wait for their
+    next attempt."""
 
     since: Annotated[Instant, Field(examples=["2030-01-31T09:00:00Z"])]
     """ISO 8601 with a time zone."""
@@ -106,7 +108,7 @@ class Event(Answer):
     type: str
     email_id: str
     created_at: Shown
-    status: Literal["pending", "delivered", "failed"]
+    status: EventStatus
     attempts: int
     next_attempt_at: Shown
     """Empty: there is none."""
@@ -153,3 +155,12 @@ class Replayed(Answer):
     object: Literal["replay"] = "replay"
     events: int
     """How many."""
+
+
+class ReplayedSince(Replayed):
+    """Events that could not be told, and are told again."""
+
+    failed: int
+    """Of them, those that no attempt would have followed."""
+    waiting: int
+    """Of them, those that waited for their next attempt."""

@@ -6,6 +6,7 @@ from alembic import op
 revision = "0007"
 down_revision = "0006"
 
+_IS_FAILED = sa.text("status = 'failed'")
 _IS_PENDING = sa.text("status = 'pending'")
 _IS_TEST = sa.text("is_test")
 
@@ -83,6 +84,14 @@ def upgrade() -> None:
         postgresql_where=_IS_PENDING,
     )
     op.create_index("ix_mailer_events_email_id", "mailer_events", ["email_id"], unique=False)
+    op.create_index(
+        "ix_mailer_events_failed",
+        "mailer_events",
+        ["webhook_id", "status", "id"],
+        unique=False,
+        sqlite_where=_IS_FAILED,
+        postgresql_where=_IS_FAILED,
+    )
     op.create_index(
         "ix_mailer_events_webhook_id_id", "mailer_events", ["webhook_id", "id"], unique=False
     )
@@ -182,6 +191,7 @@ def downgrade() -> None:
     op.drop_index("ix_mailer_reports_delivery_id", table_name="mailer_reports")
     op.drop_table("mailer_reports")
     op.drop_index("ix_mailer_events_webhook_id_id", table_name="mailer_events")
+    op.drop_index("ix_mailer_events_failed", table_name="mailer_events")
     op.drop_index("ix_mailer_events_email_id", table_name="mailer_events")
     op.drop_index("ix_mailer_events_due", table_name="mailer_events")
     op.drop_index("ix_mailer_events_delivery_id", table_name="mailer_events")
