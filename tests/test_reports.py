@@ -17,10 +17,21 @@ from mailer.db import Database
 from mailer.inbound import told
 from mailer.inbound.told import Told
 from mailer.ledger import Ledger, Reported
-from mailer.models import AuditEntry, Delivery, Email, Event, Report, Status, Suppression, Webhook
+from mailer.models import (
+    REPORTED,
+    AuditEntry,
+    Delivery,
+    Email,
+    Event,
+    Report,
+    Status,
+    Suppression,
+    Webhook,
+)
 from mailer.outcome import Kind, Outcome
 
 from .conftest import let_time_pass
+from .plans import plans
 from .test_ledger import ACCEPTED, DEFERRED, REFUSED, accept, draft, settle, settlement
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -76,9 +87,14 @@ def delivery(ledger: Ledger) -> Any:
 
 def outcomes(ledger: Ledger, email_id: str) -> list[str]:
     shown = [row.outcome for row in ledger.show(email_id).deliveries]
-    listed = ledger.page(10).states[email_id]
-    assert shown == listed
+    assert ledger.page(10).states[email_id] == shown
+    assert listed(ledger, email_id=email_id)[::-1] == shown
     return shown
+
+
+def listed(ledger: Ledger, *states: str, **filters: Any) -> list[str]:
+    found = ledger.list(Filters(statuses=states or None, **filters), None)
+    return [row.outcome for row in found]
 
 
 def test_a_report_is_stored_once_however_often_it_is_told(ledger: Ledger) -> None:
@@ -233,6 +249,40 @@ def test_the_worst_that_was_reported_counts_in_whatever_order_it_came(ledger: Le
     assert worse(ledger, "complained", "delivered") == ["complained"]
     assert worse(ledger, "bounced", "delivered") == ["bounced"]
     assert worse(ledger, "delivered", "bounced", "complained") == ["bounced"]
+
+
+def test_deliveries_are_found_by_what_was_reported_of_them(ledger: Ledger) -> None:
+    for kinds in (("delivered",), ("delivered", "complained"), ("bounced", "complained"), ()):
+        worse(ledger, *kinds)
+    refused = one(ledger)
+    settle(ledger, ledger.claim("default", 10), REFUSED, Status.FAILED)
+    tell(ledger, report(refused))  # it was never sent, whoever says so
+    for kind in REPORTED:
+        assert listed(ledger, kind) == [kind]
+    assert listed(ledger, "sent") == ["sent", "bounced", "complained", "delivered"]
+    assert listed(ledger, "bounced", "complained", "failed") == ["failed", "bounced", "complained"]
+
+
+@pytest.mark.parametrize("kind", ["bounced", "delivered"])
+def test_what_was_reported_is_found_by_an_index_in_the_order_of_the_list(
+    ledger: Ledger, kind: str
+) -> None:
+    accept(ledger, *[draft() for _ in range(2_000)])
+    with ledger.database.begin() as connection:
+        connection.execute(sa.update(Delivery).values(status="sent"))
+        for reported, every in (("delivered", 2), ("bounced", 500)):
+            some = sa.update(Delivery).where(Delivery.id % every == 0)
+            connection.execute(some.values(reported=reported))
+        connection.execute(sa.text("ANALYZE"))
+    with plans(ledger.database) as made:
+        found = ledger.list(Filters(statuses=[kind]), 3)
+    assert {row.outcome for row in found} == {kind}
+    (plan,) = made
+    assert "Sort" not in plan
+    assert "TEMP B-TREE" not in plan
+    # Of what nearly all have, the newest are as well found by looking at the newest.
+    assert "ix_mailer_deliveries_reported" in plan or "pk_mailer_deliveries" in plan
+    assert "ix_mailer_deliveries_reported" in plan or kind != "bounced"
 
 
 def test_a_report_sends_what_is_unknown_to_its_end(ledger: Ledger) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..ledger.filters import STATES
+from ..ledger.filters import OUTCOMES
 from ..models import LANES
 from . import parameters
 
@@ -16,9 +16,10 @@ _OPTIONS = (
         "--state",
         "states",
         multiple=True,
-        type=click.Choice(STATES),
+        type=click.Choice(OUTCOMES),
         metavar="STATE",
-        help=f"{', '.join(STATES)}; the last two are queued as well. Several: any of them.",
+        help=f"{', '.join(OUTCOMES)}; deferred and scheduled are queued as well, the last "
+        "three sent. Several: any of them.",
     ),
     click.option("--template", metavar="NAME", help="Template of the email."),
     click.option("--recipient", type=parameters.address, metavar="ADDRESS", help="Whom it is for."),

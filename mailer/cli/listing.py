@@ -25,10 +25,12 @@ _ID_LENGTHS = (18, 23, 36)
 def list_deliveries(limit: int, as_json: bool, states: tuple[str, ...], **conditions: Any) -> None:
     """List deliveries, newest first.
 
-    The id is the email's, shortened: `show`, `retry` and `cancel` take the beginning of one.
+    The id is the email's, shortened: `show`, `retry` and `cancel` take the beginning of one. Of a
+    delivery that was sent, STATE says what was reported of it since: the worst.
 
     \b
       mailer list --state failed --state unknown --since 2h
+      mailer list --state bounced --state complained
       mailer list --recipient ann@example.com
       mailer list --code 550 --json
     """
@@ -52,7 +54,7 @@ def print_deliveries(rows: Sequence[Any]) -> None:
         [
             (
                 row.email_id[:length],
-                row.state,
+                row.outcome,
                 output.short(row.created_at),
                 row.recipient,
                 what(row),
@@ -86,6 +88,7 @@ def as_document(row: Any) -> dict[str, Any]:
         "subject": row.subject,
         "lane": row.lane,
         "state": row.state,
+        "outcome": row.outcome,
         "attempts": row.attempts,
         "accepted_at": row.created_at,
         "due_at": row.due_at,

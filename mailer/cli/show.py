@@ -267,12 +267,12 @@ def _delivery_documents(
     history: History, commands: str, hindered: str | None
 ) -> Iterator[dict[str, Any]]:
     for one in history.deliveries:
-        columns = ("recipient", "state", "attempts_allowed", "due_at", "expires_at", "lease_until")
+        columns = ("recipient", "state", "outcome", "attempts_allowed", "due_at", "expires_at")
         said_last = ("updated_at", "stage", "code", "enhanced", "reason")
         of_attempt = ("number", "ended_at", "outcome", "status", "transport")
         yield {
             "delivery_id": one.id,
-            **{name: getattr(one, name) for name in (*columns, *said_last)},
+            **{name: getattr(one, name) for name in (*columns, "lease_until", *said_last)},
             "attempts": [
                 {
                     name: getattr(attempt, name)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from .. import paging
 from ..models import IS_TEST, Delivery, Email
-from .reports import OUTCOME_OF
+from .filters import OUTCOME_OF
 
 
 class Page(NamedTuple):

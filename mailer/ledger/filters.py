@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ..expressions import now
-from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, Delivery, Email, Status
+from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, REPORTED, Delivery, Email, Status
 
 _waits = sa.and_(IS_QUEUED, Delivery.due_at > now())
 IS_DEFERRED = sa.and_(_waits, Delivery.stage.is_not(None))
@@ -22,6 +22,12 @@ the first one."""
 STATE_OF: sa.ColumnElement[str] = sa.case(
     *((condition, name) for name, condition in _WAITING.items()), else_=Delivery.status
 )
+OUTCOMES = (*STATES, *REPORTED)
+"""A state, or what was reported of a delivery that was sent: the worst counts."""
+OUTCOME_OF: sa.ColumnElement[str] = sa.case(
+    (Delivery.status == Status.SENT.value, sa.func.coalesce(Delivery.reported, Delivery.status)),
+    else_=STATE_OF,
+)
 
 _INDEXED = {Status.QUEUED.value: IS_QUEUED, Status.SENDING.value: IS_SENDING}
 
@@ -33,7 +39,8 @@ class Filters:
     email_id: str | None = None
     delivery_ids: Collection[int] | None = None
     statuses: Collection[str] | None = None
-    """Any of these `STATES`; ``queued`` includes those that wait."""
+    """Any of these `OUTCOMES`; ``queued`` includes those that wait, ``sent`` those of which
+    something was reported."""
     template: str | None = None
     lane: str | None = None
     recipient: str | None = None
@@ -81,6 +88,8 @@ class Filters:
 def _is_in(state: str) -> sa.ColumnElement[bool]:
     if state in _WAITING:
         return _WAITING[state]
+    if state in REPORTED:
+        return sa.and_(Delivery.status == Status.SENT, Delivery.reported == state)
     is_state = Delivery.status == state
     # Said in the words of the partial index, or the planner reads the whole table.
     return is_state if state == Status.SENT else sa.and_(_INDEXED.get(state, IS_TROUBLE), is_state)

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from ..content import Attachment
 from ..errors import NotFound
 from ..models import Attached, Attempt, AuditEntry, Delivery, Email, Report
-from .filters import STATE_OF, Filters
-from .reports import OUTCOME_OF
+from .filters import OUTCOME_OF, STATE_OF, Filters
 
 Listed = Any  # a row of `listing`: the columns named there
 
@@ -43,6 +42,7 @@ def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> l
             Delivery.lane,
             Delivery.status,
             STATE_OF.label("state"),
+            OUTCOME_OF.label("outcome"),
             Delivery.attempts,
             Delivery.due_at,
             Delivery.updated_at,

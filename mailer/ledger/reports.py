@@ -13,7 +13,6 @@ from ..inbound.told import UNSIGNED, Told
 from ..models import Attempt, AuditEntry, Delivery, Email, Report, Status
 from ..outcome import Kind
 from . import events, suppressions
-from .filters import STATE_OF
 from .proof import Proven, prove
 from .record import uuid7
 from .settling import erase_contexts
@@ -41,18 +40,16 @@ class _Match(NamedTuple):
     """Whether it is about its recipient, not about somebody whom the mail was passed on to."""
 
 
-_worst = (
-    # In the order of the alphabet: bounced, complained, delivered.
-    sa.select(sa.func.min(Report.kind))
-    .where(Report.delivery_id == Delivery.id)
-    .correlate(Delivery)
-    .scalar_subquery()
+_kind = sa.bindparam("kind_", type_=sa.String())
+_SET_REPORTED = (
+    sa.update(Delivery)
+    # The worst counts, in the order of the alphabet: bounced, complained, delivered.
+    .where(
+        one_of(Delivery.id, "ids_"),
+        sa.or_(Delivery.reported.is_(None), Delivery.reported > _kind),
+    )
+    .values(reported=_kind)
 )
-OUTCOME_OF: sa.ColumnElement[str] = sa.case(
-    (Delivery.status == Status.SENT.value, sa.func.coalesce(_worst, Delivery.status)),
-    else_=STATE_OF,
-)
-"""The state of a delivery; of one that was sent, what was reported of it: the worst counts."""
 
 
 def find_references(connection: sa.Connection, told: Sequence[Told]) -> list[Told]:
@@ -90,6 +87,7 @@ def add(connection: sa.Connection, told: Sequence[Told], *, suppress_bounces: bo
         for one, match, row in zip(told, found, values, strict=True)
         if row["id"] in new
     ]
+    _set_reported(connection, news)
     doubted = {
         match.delivery.id
         for _, match in news
@@ -199,6 +197,15 @@ def _insert(connection: sa.Connection, values: Sequence[Mapping[str, Any]]) -> s
     # In one order: two transactions with the same must not wait for each other.
     ordered = sorted(values, key=lambda one: (one["source"], one["source_id"]))
     return set(connection.execute(statement, ordered).scalars())
+
+
+def _set_reported(connection: sa.Connection, news: Iterable[tuple[Told, _Match | None]]) -> None:
+    ids: dict[str, set[int]] = {}
+    for one, match in news:
+        if match is not None:
+            ids.setdefault(one.kind, set()).add(match.delivery.id)
+    for kind, those in ids.items():
+        connection.execute(_SET_REPORTED, {"ids_": sorted(those), "kind_": kind})
 
 
 def _suppress(

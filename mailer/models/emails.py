@@ -37,6 +37,9 @@ OPEN = frozenset({Status.QUEUED, Status.SENDING})
 RETRYABLE = frozenset(Status) - OPEN - {Status.SENT}
 """Final states from which ops can open a delivery again."""
 
+REPORTED = ("delivered", "bounced", "complained")
+"""What mail systems report of a delivery that they took."""
+
 # The conditions of the partial indexes. A query that is to use one says it in the same words: the
 # planner does not see through bound values.
 IS_QUEUED = sa.text("status = 'queued'")
@@ -45,6 +48,7 @@ IS_TROUBLE = sa.text("status NOT IN ('queued', 'sending', 'sent')")
 _IS_EXPIRING = sa.text("status = 'queued' AND expires_at IS NOT NULL")
 IS_WAITING_AGAIN = sa.text("status = 'queued' AND stage IS NOT NULL")
 """After an attempt; due by now or not."""
+_IS_REPORTED = sa.text("reported IS NOT NULL")
 IS_TEST = sa.text("is_test")
 HAS_CONTENT = sa.text(
     "erased_at IS NULL AND (context IS NOT NULL OR text IS NOT NULL OR html IS NOT NULL"
@@ -154,6 +158,8 @@ class Delivery(Base):
     reason: Mapped[str | None] = mapped_column(sa.Text)
     """The server's words, or ours, about the last attempt; None after a success."""
     updated_at: Mapped[datetime] = mapped_column(Instant)
+    reported: Mapped[str | None] = mapped_column(sa.String(12))
+    """The worst of what was reported of it, one of `REPORTED`."""
 
     email: Mapped[Email] = relationship(back_populates="deliveries", viewonly=True)
 
@@ -178,6 +184,11 @@ class Delivery(Base):
             "ix_mailer_deliveries_deferred",
             "id",
             info={WHERE: IS_WAITING_AGAIN},
+        ),
+        sa.Index(
+            "ix_mailer_deliveries_reported",
+            "reported", "id",
+            info={WHERE: _IS_REPORTED},
         ),
         sa.Index(
             "ix_mailer_deliveries_trouble",

@@ -42,7 +42,7 @@ class Report(Base):
     id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     """A UUIDv7."""
     kind: Mapped[str] = mapped_column(sa.String(12))
-    """``delivered``, ``bounced`` or ``complained``."""
+    """One of `REPORTED`."""
     source: Mapped[str] = mapped_column(sa.String(20))
     """``dsn``, ``ses``, ``postmark``, ``sendgrid`` or ``mailgun``."""
     source_id: Mapped[str] = mapped_column(sa.String(200))

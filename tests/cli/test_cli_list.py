@@ -13,6 +13,9 @@ from flask import Flask
 
 from mailer.cli import parameters
 from mailer.dev.catcher import Catcher
+from mailer.inbound import told
+from mailer.ledger import Filters
+from mailer.state import of
 
 from .conftest import OnTerminal, Run, change
 
@@ -70,6 +73,19 @@ def test_list_filters(run: Run, options: str, expected: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("four_deliveries")
+def test_list_says_what_was_reported_of_what_was_sent(run: Run, app: Flask) -> None:
+    (row,) = of(app).ledger.list(Filters(recipient="ann@example.com"), 1)
+    bounced = told.make("bounced", "ses", "1", message_id=row.email_id, recipients=[row.recipient])
+    of(app).ledger.report([bounced], suppress_bounces=False)
+
+    assert run("list", "--state", "sent").stdout.splitlines()[1].split()[1] == "bounced"
+    assert recipients(run, "--state", "bounced", "--state", "failed") == ["bob", "ann"]
+    assert recipients(run, "--state", "delivered") == []
+    (one,) = json.loads(run("list", "--state", "bounced", "--json").stdout)["deliveries"]
+    assert (one["state"], one["outcome"]) == ("sent", "bounced")
+
+
+@pytest.mark.usefixtures("four_deliveries")
 def test_list_says_that_there_is_more_than_it_shows(run: Run) -> None:
     assert run("list", "--limit", "3").stdout.splitlines()[-1] == (
         "(the newest 3; --limit shows more)"
@@ -93,8 +109,8 @@ def test_the_keys_of_the_document_are_stable_and_its_times_are_iso(run: Run) -> 
 
     assert list(one) == [
         "email_id", "delivery_id", "recipient", "template", "subject", "lane", "state",
-        "attempts", "accepted_at", "due_at", "updated_at", "stage", "code", "enhanced", "reason",
-        "is_test",
+        "outcome", "attempts", "accepted_at", "due_at", "updated_at", "stage", "code", "enhanced",
+        "reason", "is_test",
     ]  # fmt: skip
     accepted = datetime.fromisoformat(one["accepted_at"])
     assert datetime.now(UTC) - accepted < timedelta(minutes=1)
