@@ -2,7 +2,7 @@
 
 Whoever may make a webhook names a server that the service then connects to, from inside its own
 network. A name is resolved once; all its addresses are checked, and the connection goes to one of
-those that were (`mailer.post`): what the name resolves to a moment later does not count.
+those that were (`mailer.request`): what the name resolves to a moment later does not count.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from .destination import Allowed, Forbidden, checked, parse
 from .doorbell import WEBHOOKS
 from .inbound.told import one_line
 from .ledger.telling import Telling, Told
-from .post import Answer, NoAnswer, post
+from .request import Answer, NoAnswer, ask
 from .state import State
 
 EACH = 16
@@ -89,7 +89,8 @@ def attempt(telling: Telling, allowed: Allowed) -> Told:
         body = notice.body(telling)
         destination = parse(telling.url)
         addresses = checked(destination, allowed)
-        answer = post(
+        answer = ask(
+            "POST",
             destination,
             addresses,
             notice.headers(telling, body),
@@ -146,7 +147,7 @@ def _words(answer: Answer) -> str:
     if 300 <= answer.code < 400:
         where = answer.headers.get("location", "nowhere")
         return one_line(f"redirects are not followed: it leads to {where}")
-    return one_line(answer.text)
+    return one_line(answer.body.decode("utf-8", "replace"))
 
 
 def _retry_after(answer: Answer) -> float:

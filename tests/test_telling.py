@@ -25,7 +25,7 @@ from mailer.ledger.events import TYPES, Note, note
 from mailer.ledger.suppressions import add
 from mailer.ledger.telling import LEASE_SECONDS, PROBED_AFTER, Replayed, Telling
 from mailer.models import Email, Event, EventAttempt, Webhook
-from mailer.post import Answer
+from mailer.request import Answer
 from mailer.state import State, of
 
 from .conftest import AppFactory
@@ -389,7 +389,7 @@ def test_a_receiver_that_asks_for_a_pause_gets_it(state: State, hook: Any, statu
 )
 def test_a_pause_is_honoured_within_reason(code: int, given: str, seconds: float) -> None:
     told = telling.judged(
-        a_telling(), Answer(code, {"retry-after": given}, ""), "", 1, random=lambda: 1.0
+        a_telling(), Answer(code, {"retry-after": given}, b""), "", 1, random=lambda: 1.0
     )
     assert (told.rest, told.delay) == (seconds, max(seconds, 10))
 
@@ -502,7 +502,7 @@ def test_a_claim_that_was_lost_settles_no_failure_but_a_success(state: State, ho
     failure = telling.judged(old, None, "late", 1)
     assert state.ledger.settle_events([failure]).statuses == {}
     assert stored(state)[0].claim == new.claim
-    success = telling.judged(old, Answer(200, {}, ""), "", 1)
+    success = telling.judged(old, Answer(200, {}, b""), "", 1)
     assert state.ledger.settle_events([success]).statuses == {old.event_id: "delivered"}
     assert state.ledger.settle_events([success]).statuses == {}
 

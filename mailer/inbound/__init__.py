@@ -1,4 +1,5 @@
 """What mail systems report of emails that they took: read and normalised, a file for each source.
 
-Pure functions, but for `https`: bytes in, `Told` out. Whatever comes in was written by others.
+Pure functions, but for `sns`, which fetches certificates: bytes in, `Told` out. Whatever comes in
+was written by others.
 """

@@ -6,28 +6,38 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 from __future__ import annotations
 
 import re
+import threading
+import time
 from base64 import b64decode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
+from ..destination import Allowed, Forbidden, checked, parse
 from ..errors import NotAReport, NotAuthentic, Unreachable
+from ..request import NoAnswer, ask
 from . import documents
-from .https import Get
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
 # The name of a region, and nothing else: `sns.s3-us-west-2.amazonaws.com` is a bucket that
 # somebody called `sns`.
-_REGION = r"(?P<region>[a-z]{2}(?:-[a-z]+){1,2}-[0-9]{1,2})"
-_HOST = re.compile(rf"sns\.{_REGION}\.amazonaws\.com(?:\.cn)?")
-_CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[0-9a-f]{8,64}\.pem")
-_KEPT = 16
-"""Certificates: one for each region, and the next one while they change."""
+_HOST = r"https://sns\.[a-z]{2}(?:-[a-z]+){1,2}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
+_CERTIFICATE_URL = re.compile(rf"{_HOST}/SimpleNotificationService-[0-9a-f]{{8,64}}\.pem")
+_SUBSCRIBE_URL = re.compile(rf"{_HOST}/[!-~]*")
+
+CERTIFICATES_MAX = 16
+"""Kept: one for each region, and the next one while they change."""
+LOOKED_MAX = 10
+"""Fetched in `LOOKED_SECONDS`: anybody who knows a topic may name certificates."""
+LOOKED_SECONDS = 60.0
+_TIMEOUT_SECONDS = 5.0
+_DOCUMENT_MAX = 100_000
+
+Get = Callable[[str], bytes]
 
 _SIGNED = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _SIGNED_CONFIRMATION = (
@@ -56,12 +66,40 @@ def read(raw: bytes) -> Notification:
     return documents.checked(Notification, documents.loads(raw))
 
 
+def fetch(url: str, allowed: Allowed) -> bytes:
+    """Return what is there. Raises Unreachable."""
+    try:
+        destination = parse(url)
+        addresses = checked(destination, allowed)
+        answer = ask(
+            "GET", destination, addresses, seconds=_TIMEOUT_SECONDS, answer_max=_DOCUMENT_MAX
+        )
+    except (Forbidden, NoAnswer, OSError) as error:
+        raise Unreachable(f"{url[:200]} cannot be fetched: {error}") from error
+    if answer.code != 200:
+        raise Unreachable(f"{url[:200]} cannot be fetched: expected 200, got {answer.code}")
+    return answer.body
+
+
+class _Looked(NamedTuple):
+    """What came of fetching a certificate, of which nothing is proven yet."""
+
+    at: float
+    found: Certificate | None
+    words: str = ""
+    """Why there is none."""
+
+
 class Signers:
     """The certificates that messages are signed with, each fetched once."""
 
-    def __init__(self, get: Get) -> None:
-        self.get = get
+    def __init__(self, get: Get, clock: Callable[[], float] = time.monotonic) -> None:
+        self._get = get
+        self._clock = clock
+        self._lock = threading.Lock()
         self._certificates: dict[str, Certificate] = {}
+        """Those that signed a message: what anybody else names takes none of their room."""
+        self._looked: dict[str, _Looked] = {}
 
     def check(self, message: Notification, topics: Collection[str]) -> None:
         """Raise NotAuthentic unless the message is from one of the topics; Unreachable when its
@@ -71,51 +109,64 @@ class Signers:
                 f"TopicArn: expected one of MAILER_SES_TOPICS, got {message.TopicArn[:200]!r}"
             )
         url = message.SigningCertURL
-        if not (_is_of_sns(url) and _CERTIFICATE_PATH.fullmatch(urlsplit(url).path)):
+        if not _CERTIFICATE_URL.fullmatch(url):
             raise NotAuthentic(
                 "SigningCertURL: expected https://sns.REGION.amazonaws.com/"
                 f"SimpleNotificationService-....pem, got {url[:200]!r}"
             )
-        _check_signature(message, self._certificate(url))
+        certificate = self._certificates.get(url) or self._look(url)
+        _check_signature(message, certificate)
+        with self._lock:
+            while url not in self._certificates and len(self._certificates) >= CERTIFICATES_MAX:
+                del self._certificates[next(iter(self._certificates))]
+            self._certificates[url] = certificate
 
     def confirm(self, message: Notification) -> None:
         """Tell SNS that the subscription is wanted. The message is one that was checked. Raises
         NotAuthentic, Unreachable."""
         url = message.SubscribeURL or ""
-        if not _is_of_sns(url):
+        if not _SUBSCRIBE_URL.fullmatch(url):
             raise NotAuthentic(
                 f"SubscribeURL: expected https://sns.REGION.amazonaws.com/..., got {url[:200]!r}"
             )
-        self.get(url)
+        self._get(url)
 
-    def _certificate(self, url: str) -> Certificate:
+    def _look(self, url: str) -> Certificate:
+        """Return the certificate that is there, or was just now. Raises Unreachable."""
+        looked = self._known(url)
+        if looked is None:
+            looked = self._fetched(url)
+            with self._lock:
+                self._looked[url] = looked
+        if looked.found is None:
+            raise Unreachable(looked.words)
+        return looked.found
+
+    def _known(self, url: str) -> _Looked | None:
+        """Return what is known of a certificate; None: it is the caller's to be fetched."""
+        now = self._clock()
+        with self._lock:
+            for old in [old for old, one in self._looked.items() if one.at < now - LOOKED_SECONDS]:
+                del self._looked[old]
+            if url in self._looked:
+                return self._looked[url]
+            if len(self._looked) >= LOOKED_MAX:
+                raise Unreachable(
+                    f"{url}: expected up to {LOOKED_MAX} certificates in {LOOKED_SECONDS:g} s"
+                )
+            self._looked[url] = _Looked(now, None, f"{url} is being fetched")
+            return None
+
+    def _fetched(self, url: str) -> _Looked:
         from cryptography import x509  # noqa: PLC0415 - 5 MB, for the few that are posted to
 
-        certificate = self._certificates.get(url)
-        if certificate is None:
-            try:
-                certificate = x509.load_pem_x509_certificate(self.get(url))
-            except ValueError as error:
-                raise Unreachable(f"{url}: expected a certificate there") from error
-            while len(self._certificates) >= _KEPT:
-                self._certificates.pop(next(iter(self._certificates)), None)
-            self._certificates[url] = certificate
-        return certificate
-
-
-def _is_of_sns(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        # Names and ports before the host would hide where it leads.
-        return (
-            parts.scheme == "https"
-            and _HOST.fullmatch(parts.netloc) is not None
-            and url.isascii()
-            and url.isprintable()
-            and " " not in url
-        )
-    except ValueError:
-        return False
+        now = self._clock()
+        try:
+            return _Looked(now, x509.load_pem_x509_certificate(self._get(url)))
+        except Unreachable as error:
+            return _Looked(now, None, str(error))
+        except ValueError:
+            return _Looked(now, None, f"{url}: expected a certificate there")
 
 
 def _check_signature(message: Notification, certificate: Certificate) -> None:

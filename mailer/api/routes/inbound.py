@@ -6,15 +6,16 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from flask import Flask, request
 
 from ... import reporting
+from ...destination import Allowed
 from ...errors import NotAReport, NotAuthentic, SettingError
 from ...inbound import dsn, mailgun, postmark, sendgrid, ses, sns
-from ...inbound.https import get
 from ...inbound.told import Heard
 from ...state import current
 from ..body import JSON
@@ -35,7 +36,8 @@ _ASKS_LATER = {**_REFUSED, 503: "It cannot be checked or stored now; to be tried
 def check(app: Flask) -> None:
     """Make what the routes need, and find out now what would fail at the first report. Raises
     SettingError."""
-    app.extensions[SIGNERS] = sns.Signers(get)
+    allowed = Allowed(app.config["MAILER_WEBHOOK_ALLOW"] or ())
+    app.extensions[SIGNERS] = sns.Signers(partial(sns.fetch, allowed=allowed))
     needs = [
         name for name in ("MAILER_SES_TOPICS", "MAILER_SENDGRID_PUBLIC_KEY") if app.config.get(name)
     ]

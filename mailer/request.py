@@ -1,4 +1,4 @@
-"""One HTTP POST to somebody else's server: pinned to checked addresses, bounded in time and size.
+"""One HTTP request to another's server: pinned to checked addresses, bounded in time and size.
 
 The standard library's HTTP on a connection of our own: no redirect is followed, no proxy of the
 environment used, and one deadline holds for all of it, from connecting to the last byte, which
@@ -14,13 +14,15 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from http.client import HTTPException, HTTPResponse
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from .destination import Destination
 
 CONNECT_SECONDS = 5.0
 ANSWER_MAX = 2_000
 """So much of an answer is read, in bytes."""
+
+Method = Literal["GET", "POST"]
 
 
 class Answer(NamedTuple):
@@ -29,7 +31,7 @@ class Answer(NamedTuple):
     code: int
     headers: Mapping[str, str]
     """Names in lower case."""
-    text: str
+    body: bytes
     """Its beginning."""
 
 
@@ -37,25 +39,27 @@ class NoAnswer(Exception):
     """There was none: says why."""
 
 
-def post(
+def ask(
+    method: Method,
     destination: Destination,
     addresses: Sequence[str],
-    headers: Mapping[str, str],
-    body: bytes,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
     *,
     seconds: float,
     connect_seconds: float = CONNECT_SECONDS,
+    answer_max: int = ANSWER_MAX,
 ) -> Answer:
-    """Post ``body`` to the first of ``addresses`` that takes it. Raises NoAnswer."""
+    """Ask the first of ``addresses`` that can be connected to. Raises NoAnswer."""
     until = time.monotonic() + seconds
     try:
         with _connected(destination, addresses, until, connect_seconds) as connection:
             connection.settimeout(_left(until))
-            connection.sendall(_request(destination, headers, body))
-            with HTTPResponse(cast(Any, _Timed(connection, until)), method="POST") as response:
+            connection.sendall(_written(method, destination, headers or {}, body))
+            with HTTPResponse(cast(Any, _Timed(connection, until)), method=method) as response:
                 response.begin()
                 named = {name.lower(): value for name, value in response.getheaders()}
-                return Answer(response.status, named, _text(response))
+                return Answer(response.status, named, _beginning(response, answer_max))
     except TimeoutError as error:
         raise NoAnswer(f"it took longer than {seconds:g} s") from error
     except ssl.SSLCertVerificationError as error:
@@ -64,11 +68,11 @@ def post(
         raise NoAnswer(f"no answer: {error or type(error).__name__}") from error
 
 
-def _text(response: HTTPResponse) -> str:
+def _beginning(response: HTTPResponse, most: int) -> bytes:
     try:
-        return response.read(ANSWER_MAX).decode("utf-8", "replace")
+        return response.read(most)
     except (HTTPException, OSError):
-        return ""  # its status was heard, and that counts
+        return b""  # its status was heard, and that counts
 
 
 def _connected(
@@ -103,15 +107,13 @@ def _context() -> ssl.SSLContext:
     return ssl.create_default_context()  # reads all authorities: 20 ms
 
 
-def _request(destination: Destination, headers: Mapping[str, str], body: bytes) -> bytes:
-    fields = {
-        "Host": destination.authority,
-        **headers,
-        "Content-Length": str(len(body)),
-        "Connection": "close",
-    }
+def _written(
+    method: Method, destination: Destination, headers: Mapping[str, str], body: bytes
+) -> bytes:
+    length = {"Content-Length": str(len(body))} if method == "POST" else {}
+    fields = {"Host": destination.authority, **headers, **length, "Connection": "close"}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    return f"POST {destination.target} HTTP/1.1\r\n{head}\r\n".encode("ascii") + body
+    return f"{method} {destination.target} HTTP/1.1\r\n{head}\r\n".encode("ascii") + body
 
 
 def _left(until: float) -> float:

@@ -1,4 +1,4 @@
-"""One POST to a receiver that is scripted: pinned, verified, bounded."""
+"""One request to a receiver that is scripted: pinned, verified, bounded."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from mailer import post as posting
+from mailer import request as requesting
 from mailer.destination import Destination
-from mailer.post import ANSWER_MAX, Answer, NoAnswer, post
+from mailer.request import ANSWER_MAX, Answer, NoAnswer, ask
 
 from .receiver import Act, answer, drip, hang, receiver
 from .smtp_server import Certificates
@@ -23,20 +23,20 @@ def authorities(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> 
     """Trust the authority of the tests alone."""
     monkeypatch.setenv("SSL_CERT_FILE", certificates.ca_file)
     monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
-    posting._context.cache_clear()
+    requesting._context.cache_clear()
     yield
-    posting._context.cache_clear()
+    requesting._context.cache_clear()
 
 
-def ask(port: int, host: str = "127.0.0.1", *, scheme: str = "http", seconds: float = 5) -> Answer:
+def tell(port: int, host: str = "127.0.0.1", *, scheme: str = "http", seconds: float = 5) -> Answer:
     destination = Destination(scheme, host, port, "/hook?a=b")
-    return post(destination, LOOPBACK, {"X-One": "1"}, b"hello", seconds=seconds)
+    return ask("POST", destination, LOOPBACK, {"X-One": "1"}, b"hello", seconds=seconds)
 
 
 def test_a_request_is_whole_and_its_answer_is_heard() -> None:
     with receiver(answer("201 Created", "thank you", x_more="2")) as hears:
-        found = ask(hears.port)
-    assert (found.code, found.text, found.headers["x-more"]) == (201, "thank you", "2")
+        found = tell(hears.port)
+    assert (found.code, found.body, found.headers["x-more"]) == (201, b"thank you", "2")
     (heard,) = hears.heard
     assert heard.line == "POST /hook?a=b HTTP/1.1"
     assert heard.headers == {
@@ -48,20 +48,20 @@ def test_a_request_is_whole_and_its_answer_is_heard() -> None:
 
 def test_a_connection_goes_to_the_checked_address_whatever_the_name_is() -> None:
     with receiver() as hears:
-        ask(hears.port, "rebound.example")
+        tell(hears.port, "rebound.example")
         assert hears.heard[0].headers["host"] == f"rebound.example:{hears.port}"
 
 
 def test_tls_is_verified_for_the_name_that_was_asked_for(certificates: Certificates) -> None:
     with receiver(context=certificates.server("other-host")) as hears:
-        assert ask(hears.port, "other.example", scheme="https").code == 200
+        assert tell(hears.port, "other.example", scheme="https").code == 200
         with pytest.raises(NoAnswer, match="its certificate is refused: Hostname mismatch"):
-            ask(hears.port, "rebound.example", scheme="https")
+            tell(hears.port, "rebound.example", scheme="https")
         with pytest.raises(NoAnswer, match="its certificate is refused: IP address mismatch"):
-            ask(hears.port, scheme="https")
+            tell(hears.port, scheme="https")
         assert len(hears.heard) == 1
     with receiver(context=certificates.server("good")) as hears:
-        assert ask(hears.port, scheme="https").code == 200
+        assert tell(hears.port, scheme="https").code == 200
 
 
 @pytest.mark.parametrize(
@@ -72,21 +72,21 @@ def test_a_certificate_that_is_not_good_is_refused(
 ) -> None:
     with receiver(context=certificates.server(name)) as hears:
         with pytest.raises(NoAnswer, match=told):
-            ask(hears.port, scheme="https")
+            tell(hears.port, scheme="https")
         assert hears.heard == []
 
 
 def test_nothing_is_said_to_a_server_without_tls() -> None:
     with receiver() as hears:
         with pytest.raises(NoAnswer):
-            ask(hears.port, scheme="https", seconds=1)
+            tell(hears.port, scheme="https", seconds=1)
         assert not any(b"hello" in one.body for one in hears.heard)
 
 
 def test_the_next_address_is_tried_when_one_refuses() -> None:
     with receiver() as hears:
         destination = Destination("http", "shop.example", hears.port, "/")
-        found = post(destination, ["127.0.0.2", "127.0.0.1"], {}, b"", seconds=5)
+        found = ask("POST", destination, ["127.0.0.2", "127.0.0.1"], {}, b"", seconds=5)
     assert found.code == 200
 
 
@@ -94,7 +94,7 @@ def test_nobody_there_is_told_with_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(NoAnswer, match=r"cannot connect to 127\.0\.0\.1: Connection refused"):
-        ask(port)
+        tell(port)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_one_deadline_holds_for_all_of_it(act: Act) -> None:
     with receiver(act) as hears:
         began = time.monotonic()
         with pytest.raises(NoAnswer, match="longer than 1 s"):
-            ask(hears.port, seconds=1)
+            tell(hears.port, seconds=1)
         assert 0.9 < time.monotonic() - began < 2
 
 
@@ -118,14 +118,14 @@ def test_a_handshake_that_hangs_ends_too() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         began = time.monotonic()
         with pytest.raises(NoAnswer, match="longer than 1 s"):
-            ask(deaf.getsockname()[1], scheme="https", seconds=1)
+            tell(deaf.getsockname()[1], scheme="https", seconds=1)
         assert time.monotonic() - began < 2
 
 
 def test_of_an_answer_only_the_beginning_is_read() -> None:
     with receiver(answer("200 OK", "x" * 5_000_000)) as hears:
         began = time.monotonic()
-        assert ask(hears.port).text == "x" * ANSWER_MAX
+        assert tell(hears.port).body == b"x" * ANSWER_MAX
         assert time.monotonic() - began < 2
 
 
@@ -139,11 +139,11 @@ def test_what_is_no_http_is_no_answer(said: str) -> None:
         receiver(lambda conversation: conversation.say(said)) as hears,
         pytest.raises(NoAnswer, match="no answer: "),
     ):
-        ask(hears.port)
+        tell(hears.port)
 
 
 def test_a_redirect_is_an_answer_like_another() -> None:
     moved = "308 Permanent Redirect"
     with receiver() as inner, receiver(answer(moved, location=inner.url)) as outer:
-        assert ask(outer.port).code == 308
+        assert tell(outer.port).code == 308
         assert inner.connections == 0
