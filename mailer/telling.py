@@ -17,10 +17,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from . import notice, shutdown
 from .destination import Allowed, Forbidden, checked, parse
 from .doorbell import WEBHOOKS
-from .inbound.told import one_line
 from .ledger.telling import Telling, Told
 from .request import Answer, NoAnswer, ask
 from .state import State
+from .words import one_line
 
 EACH = 16
 """Events of one webhook that are told at once."""
@@ -37,7 +37,6 @@ BASE_SECONDS = 10.0
 CAP_SECONDS = 8 * 3600.0
 RETRY_AFTER_MAX_SECONDS = 3600.0
 """As long as that a receiver may ask to be left alone."""
-WORDS_MAX = 500
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ def attempt(telling: Telling, allowed: Allowed) -> Told:
         )
         words = _words(answer)
     except Forbidden as error:
-        words = f"not told: {error}"
+        words = one_line(f"not told: {error}")
     except (NoAnswer, OSError) as error:
         words = one_line(str(error))
     except Exception:  # a bug
@@ -122,7 +121,7 @@ def judged(
         telling=telling,
         ok=code is not None and 200 <= code < 300,
         code=code,
-        words=words[:WORDS_MAX],
+        words=words,
         milliseconds=milliseconds,
         delay=max(rest, backoff(telling.attempt, telling.age, random)),
         rest=rest,

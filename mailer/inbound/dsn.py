@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from ..errors import NotAReport
+from ..words import WORDS_MAX, one_line
 from . import bounce, told
 from .told import Heard, Kind, Told
 
@@ -164,7 +165,7 @@ def _field(message: Message, name: str) -> str:
     # Not `message.get`, which replaces what is not ASCII. UTF-8 it may be (RFC 6532).
     found = next((value for key, value in message.raw_items() if key.lower() == name), "")
     text = str(found).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return told.one_line(text, 2 * told.WORDS_MAX)
+    return one_line(text, 2 * WORDS_MAX)
 
 
 def _typed(value: str) -> str:

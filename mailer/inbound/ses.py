@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from . import documents, told
-from .told import Heard
+from .told import Heard, Kind, Told
 
 SOURCE = "ses"
 
@@ -39,24 +39,27 @@ class _Recipient(documents.Document):
     diagnosticCode: str | None = None  # noqa: N815
 
 
-class _Bounce(documents.Document):
+class _Part(documents.Document):
+    """What an event is about."""
+
+    timestamp: Any = None
+    feedbackId: str = ""  # noqa: N815
+    """Of bounces and complaints."""
+
+
+class _Bounce(_Part):
     bounceType: str  # noqa: N815
     bounceSubType: str = ""  # noqa: N815
     bouncedRecipients: list[_Recipient]  # noqa: N815
-    timestamp: Any = None
-    feedbackId: str = ""  # noqa: N815
 
 
-class _Complaint(documents.Document):
+class _Complaint(_Part):
     complainedRecipients: list[_Recipient]  # noqa: N815
-    timestamp: Any = None
-    feedbackId: str = ""  # noqa: N815
     complaintFeedbackType: str | None = None  # noqa: N815
 
 
-class _Delivery(documents.Document):
+class _Delivery(_Part):
     recipients: list[str]
-    timestamp: Any = None
     smtpResponse: str = ""  # noqa: N815
 
 
@@ -89,16 +92,13 @@ def read(message: str) -> Heard:
     return Heard([], ignored=1)  # sends, delays, opens, clicks
 
 
-def _bounced(mail: _Mail, bounce: _Bounce) -> list[told.Told]:
+def _bounced(mail: _Mail, bounce: _Bounce) -> list[Told]:
     return [
-        told.make(
+        _told(
             "bounced",
-            SOURCE,
-            f"{bounce.feedbackId or mail.messageId}:bounced:{one.emailAddress}",
-            message_id=_message_id(mail),
-            reference=mail.messageId,
-            recipients=[one.emailAddress],
-            occurred_at=told.instant(bounce.timestamp),
+            mail,
+            bounce,
+            one.emailAddress,
             permanent=bounce.bounceType == "Permanent",
             code=told.code_in(one.diagnosticCode),
             enhanced=told.enhanced_in(one.status) or told.enhanced_in(one.diagnosticCode),
@@ -108,40 +108,36 @@ def _bounced(mail: _Mail, bounce: _Bounce) -> list[told.Told]:
     ]
 
 
-def _complained(mail: _Mail, complaint: _Complaint) -> list[told.Told]:
+def _complained(mail: _Mail, complaint: _Complaint) -> list[Told]:
     # Of several recipients with the same provider SES names all of them: who of them complained, it
     # was not told. Ours are one to a message.
+    words = complaint.complaintFeedbackType or ""
     return [
-        told.make(
-            "complained",
-            SOURCE,
-            f"{complaint.feedbackId or mail.messageId}:complained:{one.emailAddress}",
-            message_id=_message_id(mail),
-            reference=mail.messageId,
-            recipients=[one.emailAddress],
-            occurred_at=told.instant(complaint.timestamp),
-            words=complaint.complaintFeedbackType or "",
-        )
+        _told("complained", mail, complaint, one.emailAddress, words=words)
         for one in complaint.complainedRecipients
     ]
 
 
-def _delivered(mail: _Mail, delivery: _Delivery) -> list[told.Told]:
+def _delivered(mail: _Mail, delivery: _Delivery) -> list[Told]:
+    said = delivery.smtpResponse
+    code, enhanced = told.code_in(said), told.enhanced_in(said)
     return [
-        told.make(
-            "delivered",
-            SOURCE,
-            f"{mail.messageId}:delivered:{recipient}",
-            message_id=_message_id(mail),
-            reference=mail.messageId,
-            recipients=[recipient],
-            occurred_at=told.instant(delivery.timestamp),
-            code=told.code_in(delivery.smtpResponse),
-            enhanced=told.enhanced_in(delivery.smtpResponse),
-            words=delivery.smtpResponse,
-        )
-        for recipient in delivery.recipients
+        _told("delivered", mail, delivery, one, code=code, enhanced=enhanced, words=said)
+        for one in delivery.recipients
     ]
+
+
+def _told(kind: Kind, mail: _Mail, part: _Part, address: str, **said: Any) -> Told:
+    return told.make(
+        kind,
+        SOURCE,
+        f"{part.feedbackId or mail.messageId}:{kind}:{address}",
+        message_id=_message_id(mail),
+        reference=mail.messageId,
+        recipients=[address],
+        occurred_at=told.instant(part.timestamp),
+        **said,
+    )
 
 
 def _message_id(mail: _Mail) -> str | None:

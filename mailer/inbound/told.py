@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Literal, NamedTuple
 
 from ..errors import NotAReport
+from ..words import one_line
 
 Kind = Literal["delivered", "bounced", "complained"]
 
@@ -18,7 +19,6 @@ UNSIGNED = frozenset({"dsn"})
 """Sources that anybody can write to."""
 POSTMARK_HEADER = "X-PM-Metadata-email_id"
 """Comes back with what Postmark reports, as metadata ``email_id``."""
-WORDS_MAX = 500
 RECIPIENT_MAX = 320
 SOURCE_ID_MAX = 200
 # The left half of our Message-ID is the email's id, a UUIDv7; the angle brackets are often missing.
@@ -81,7 +81,7 @@ def make(
     words: str = "",
 ) -> Told:
     """Return a `Told` of what a source says in its own words. Raises NotAReport without an id."""
-    source_id = one_line(source_id)
+    source_id = one_line(source_id, None)
     if not source_id:
         raise NotAReport("expected an id of the report, got none")
     if len(source_id) > SOURCE_ID_MAX:
@@ -101,7 +101,7 @@ def make(
         permanent=permanent,
         code=code,
         enhanced=enhanced,
-        words=_without(one_line(words, WORDS_MAX), code, enhanced),
+        words=_without(one_line(words), code, enhanced),
     )
 
 
@@ -144,16 +144,6 @@ def _written(text: str) -> datetime:
         return datetime.fromisoformat(re.sub(r"(\.[0-9]{6})[0-9]+", r"\1", text))
     except ValueError:
         return parsedate_to_datetime(text)
-
-
-def one_line(text: str, longest: int | None = None) -> str:
-    """Make foreign words fit to be stored and shown: printable, single spaces, not too long."""
-    if longest is not None:
-        text = text[: 4 * longest]
-    if not text.isprintable():  # lone surrogates and zero bytes among them
-        text = "".join(c if c.isprintable() else " " for c in text)
-    text = " ".join(text.split())
-    return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
 def _without(words: str, code: int | None, enhanced: str | None) -> str:

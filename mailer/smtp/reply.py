@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from ..words import one_line
+
 _ENHANCED = re.compile(rb"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
-_LONGEST = 500
 
 
 class Reply(NamedTuple):
@@ -26,11 +27,3 @@ class Reply(NamedTuple):
                 line = line[status.end() :]  # noqa: PLW2901 - the rest of the line is meant
             words += " " + line.decode("utf-8", "replace")
         return enhanced, one_line(words)
-
-
-def one_line(text: str) -> str:
-    """Make foreign words fit for a log: printable, single spaces, at most 500 characters."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " for c in text)
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

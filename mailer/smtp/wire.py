@@ -11,7 +11,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from .reply import Reply, one_line
+from ..words import one_line
+from .reply import Reply
 
 Observer = Callable[[str, str], None]
 """Hears who speaks ("client", "server" or "note") and what is said, less the secrets."""

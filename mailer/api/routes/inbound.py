@@ -32,6 +32,17 @@ _MAX_BYTES = 5_000_000
 _REFUSED = {403: "It is not signed as expected, or the service was not set up here."}
 _ASKS_LATER = {**_REFUSED, 503: "It cannot be checked or stored now; to be tried again."}
 
+_by_service = partial(
+    operation,
+    "POST",
+    scope=None,
+    raw=(JSON,),
+    max_bytes=_MAX_BYTES,
+    answers=Kept,
+    errors=_REFUSED,
+)
+"""A route that has a proof of its own in the place of a key."""
+
 
 def check(app: Flask) -> None:
     """Make what the routes need, and find out now what would fail at the first report. Raises
@@ -69,14 +80,10 @@ def by_mail(body: bytes) -> Kept:
     return _keep(dsn.SOURCE, dsn.read(body))
 
 
-@operation(
-    "POST",
+@_by_service(
     "/inbound/ses",
-    scope=None,
     proof="The signature of Amazon SNS, of a topic of MAILER_SES_TOPICS.",
     raw=("text/plain", JSON),
-    max_bytes=_MAX_BYTES,
-    answers=Kept,
     errors=_ASKS_LATER,
 )
 def by_ses(body: bytes) -> Kept:
@@ -96,15 +103,9 @@ def by_ses(body: bytes) -> Kept:
     return _keep(ses.SOURCE, Heard([], ignored=1))
 
 
-@operation(
-    "POST",
+@_by_service(
     "/inbound/postmark",
-    scope=None,
     proof="HTTP basic authentication with MAILER_POSTMARK_TOKEN as the password.",
-    raw=(JSON,),
-    max_bytes=_MAX_BYTES,
-    answers=Kept,
-    errors=_REFUSED,
 )
 def by_postmark(body: bytes) -> Kept:
     """Report by Postmark."""
@@ -115,14 +116,9 @@ def by_postmark(body: bytes) -> Kept:
     return _keep(postmark.SOURCE, _heard(lambda: postmark.read(body)))
 
 
-@operation(
-    "POST",
+@_by_service(
     "/inbound/sendgrid",
-    scope=None,
     proof="SendGrid's signature, which MAILER_SENDGRID_PUBLIC_KEY verifies.",
-    raw=(JSON,),
-    max_bytes=_MAX_BYTES,
-    answers=Kept,
     headers={
         sendgrid.SIGNATURE_HEADER: {
             "description": "ECDSA of the timestamp and the body, in base64.",
@@ -130,7 +126,6 @@ def by_postmark(body: bytes) -> Kept:
         },
         sendgrid.TIMESTAMP_HEADER: {"description": "Seconds since 1970.", "type": "string"},
     },
-    errors=_REFUSED,
 )
 def by_sendgrid(body: bytes) -> Kept:
     """Report by SendGrid."""
@@ -144,15 +139,9 @@ def by_sendgrid(body: bytes) -> Kept:
     return _keep(sendgrid.SOURCE, _heard(lambda: sendgrid.read(body)))
 
 
-@operation(
-    "POST",
+@_by_service(
     "/inbound/mailgun",
-    scope=None,
     proof="Mailgun's signature in the body, made with MAILER_MAILGUN_SIGNING_KEY.",
-    raw=(JSON,),
-    max_bytes=_MAX_BYTES,
-    answers=Kept,
-    errors=_REFUSED,
 )
 def by_mailgun(body: bytes) -> Kept:
     """Report by Mailgun."""
