@@ -13,7 +13,7 @@ from .destination import Allowed, Forbidden, checked, parse
 from .doorbell import WEBHOOKS
 from .errors import NotFound
 from .expressions import now
-from .ledger import telling
+from .ledger import replaying, telling
 from .ledger.events import TYPES
 from .ledger.record import uuid7
 from .models import IS_FAILED, IS_PENDING, Event, EventAttempt, Webhook
@@ -130,7 +130,7 @@ def delete(state: State, webhook_id: str, *, actor: str) -> None:
         _get(connection, webhook_id)
         # First, and committed: from here on nothing is noted for it, and its row may be locked.
         telling.disable(connection, webhook_id, f"deleted by {actor}")
-    some = sa.select(Event.id).where(Event.webhook_id == webhook_id).limit(telling.AT_ONCE)
+    some = sa.select(Event.id).where(Event.webhook_id == webhook_id).limit(replaying.AT_ONCE)
     while True:
         with state.database.begin() as connection:
             if not connection.execute(sa.delete(Event).where(Event.id.in_(some))).rowcount:
@@ -189,7 +189,7 @@ def replay(state: State, webhook_id: str, event_id: str) -> bool:
     return replayed
 
 
-def replay_since(state: State, webhook_id: str, since: datetime) -> telling.Replayed:
+def replay_since(state: State, webhook_id: str, since: datetime) -> replaying.Replayed:
     """Tell all events again that happened since then and failed, or wait for their next attempt;
     return how many. Raises NotFound, and ValueError when the webhook is disabled."""
     with state.database.begin() as connection:

@@ -19,11 +19,10 @@ from svix.webhooks import Webhook as Svix
 from mailer import dispatch, telling, webhooks
 from mailer.delivery import drain
 from mailer.dev.catcher import Catcher
-from mailer.ledger import Filters
-from mailer.ledger import telling as ledger_telling
+from mailer.ledger import Filters, replaying
 from mailer.ledger.events import TYPES, Note, note
 from mailer.ledger.suppressions import add
-from mailer.ledger.telling import LEASE_SECONDS, PROBED_AFTER, Replayed, Telling
+from mailer.ledger.telling import LEASE_SECONDS, PROBED_AFTER, Telling
 from mailer.models import Email, Event, EventAttempt, Webhook
 from mailer.request import Answer
 from mailer.state import State, of
@@ -257,7 +256,7 @@ def test_an_event_fails_for_good_after_five_days_and_is_replayed(state: State, h
     assert telling.tell(state) == 0
     later = datetime.now(UTC) + timedelta(hours=1)
     assert webhooks.replay_since(state, made.id, later) == (0, 0)
-    assert webhooks.replay_since(state, made.id, since) == Replayed(waiting=0, failed=1)
+    assert webhooks.replay_since(state, made.id, since) == replaying.Replayed(waiting=0, failed=1)
     assert webhooks.replay_since(state, made.id, since) == (0, 0)
     telling.tell(state)
     (event,) = stored(state)
@@ -270,7 +269,7 @@ def test_an_event_fails_for_good_after_five_days_and_is_replayed(state: State, h
 def test_one_replay_tells_a_receiver_that_is_mended_everything_at_once(
     state: State, hook: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_telling, "AT_ONCE", 2)
+    monkeypatch.setattr(replaying, "AT_ONCE", 2)
     hears, made = hook(answer("503 Busy", retry_after="600"), types=["email.queued"])
     since = datetime.now(UTC) - timedelta(minutes=1)
     for _ in range(7):
@@ -286,7 +285,7 @@ def test_one_replay_tells_a_receiver_that_is_mended_everything_at_once(
         connection.execute(in_hand)
     hears.script = [answer()]
     assert telling.tell(state) == 0
-    assert webhooks.replay_since(state, made.id, since) == Replayed(waiting=3, failed=3)
+    assert webhooks.replay_since(state, made.id, since) == replaying.Replayed(waiting=3, failed=3)
     telling.tell(state)
     told = {one.id: one.status for one in stored(state)}
     assert told == {**dict.fromkeys(ids, "delivered"), ids[6]: "pending"}

@@ -26,7 +26,7 @@ def pause(lane: str, as_json: bool) -> None:
     \b
       mailer pause bulk
     """
-    _say(lane, True, dispatcher.pause(lane, actor=actor()), as_json)
+    say("lane", lane, True, dispatcher.pause(lane, actor=actor()), as_json)
 
 
 @click.command(short_help="Let the mail of a paused lane go on.")
@@ -39,16 +39,14 @@ def resume(lane: str, as_json: bool) -> None:
     \b
       mailer resume bulk
     """
-    _say(lane, False, dispatcher.resume(lane, actor=actor()), as_json)
+    say("lane", lane, False, dispatcher.resume(lane, actor=actor()), as_json)
 
 
-def _say(lane: str, paused: bool, changed: bool, as_json: bool) -> None:
+def say(what: str, name: str, paused: bool, changed: bool, as_json: bool) -> None:
+    """Print what became of a lane or a transport."""
     if as_json:
-        output.print_json({"lane": lane, "paused": paused, "changed": changed})
-        return
-    done = "paused" if paused else "resumed"
-    click.echo(f"{done} lane {lane}" if changed else f"lane {lane} was {_already(paused)}")
-
-
-def _already(paused: bool) -> str:
-    return "paused already" if paused else "not paused"
+        output.print_json({what: name, "paused": paused, "changed": changed})
+    elif changed:
+        click.echo(f"{'paused' if paused else 'resumed'} {what} {name}")
+    else:
+        click.echo(f"{what} {name} was {'paused already' if paused else 'not paused'}")

@@ -129,6 +129,11 @@ def size(number: int) -> str:
     return f"{number / 1_000:.0f} kB" if number < 999_500 else f"{number / 1_000_000:.1f} MB"
 
 
+def count(number: int, what: str) -> str:
+    """Return a number of things, as in ``1 email``, ``2 emails``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def deliveries(number: int) -> str:
     return f"{number} {'delivery' if number == 1 else 'deliveries'}"
 

@@ -102,26 +102,20 @@ def _print_json(purged: Purged, account: bool, kept: int, *, dry_run: bool) -> N
 
 
 def _say(verb: str, purged: Purged, account: bool, kept: int, *, err: bool = False) -> None:
-    emails = _number(purged.emails, "email")
+    emails = output.count(purged.emails, "email")
     click.echo(
         f"{verb} {output.deliveries(purged.deliveries)} ({purged.cancelled} still queued), "
-        f"{emails}, {_number(int(account), 'account')}; "
-        f"the address in {_number(purged.shared, 'email')} of others too"
-        + (f"; {_number(purged.reports, 'report')}" if purged.reports else ""),
+        f"{emails}, {output.count(int(account), 'account')}; "
+        f"the address in {output.count(purged.shared, 'email')} of others too"
+        + (f"; {output.count(purged.reports, 'report')}" if purged.reports else ""),
         err=err,
     )
     if kept:
-        click.echo(
-            f"kept {_number(kept, 'suppression')} of the address, so that it is not mailed again",
-            err=err,
-        )
+        suppressions = output.count(kept, "suppression")
+        click.echo(f"kept {suppressions} of the address, so that it is not mailed again", err=err)
     if purged.left:
-        left = _number(purged.left, "email")
+        left = output.count(purged.left, "email")
         click.echo(f"mailer: {left} being sent just now, not erased: run it again", err=True)
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _document(state: State, history: History) -> dict[str, Any]:

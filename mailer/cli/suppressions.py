@@ -78,7 +78,7 @@ def remove(ctx: click.Context, which: tuple[str, ...], category: str, as_json: b
     if as_json:
         output.print_json([{"id": id, "deleted": True} for id in removed])
     else:
-        click.echo(f"removed {_number(len(removed))}")
+        click.echo(f"removed {output.count(len(removed), 'suppression')}")
     for row in ledger.suppressions_of(addresses):
         words = f"{output.printable(row.address)} still gets no {_what(row.category)}"
         click.echo(f"mailer: {words}: id {row.id}", err=True)
@@ -171,7 +171,3 @@ def _documents(rows: Sequence[Any]) -> list[dict[str, Any]]:
 
 def _what(category: str) -> str:
     return f"{category} mail" if category else "mail at all"
-
-
-def _number(count: int) -> str:
-    return f"{count} suppression{'' if count == 1 else 's'}"

@@ -15,7 +15,7 @@ from ..ledger.figures import Figures, Trouble
 from ..ledger.switches import Pause
 from ..state import current
 from ..traffic import Known
-from . import output
+from . import lanes, output
 from .listing import said
 from .steering import actor
 from .test import described
@@ -101,7 +101,7 @@ def pause(name: str, as_json: bool) -> None:
     \b
       mailer transports pause primary
     """
-    _say(name, True, dispatcher.pause_transport(name, actor=actor()), as_json)
+    lanes.say("transport", name, True, dispatcher.pause_transport(name, actor=actor()), as_json)
 
 
 @transports.command(short_help="Use a paused transport again.")
@@ -114,7 +114,7 @@ def resume(name: str, as_json: bool) -> None:
     \b
       mailer transports resume primary
     """
-    _say(name, False, dispatcher.resume_transport(name, actor=actor()), as_json)
+    lanes.say("transport", name, False, dispatcher.resume_transport(name, actor=actor()), as_json)
 
 
 def _document(
@@ -181,12 +181,3 @@ def _takes(dsn: Dsn) -> str:
         if values:
             said.append(f"only {word} {' or '.join(sorted(values))}")
     return ", ".join(said)
-
-
-def _say(name: str, paused: bool, changed: bool, as_json: bool) -> None:
-    if as_json:
-        output.print_json({"transport": name, "paused": paused, "changed": changed})
-        return
-    done = "paused" if paused else "resumed"
-    was = "paused already" if paused else "not paused"
-    click.echo(f"{done} transport {name}" if changed else f"transport {name} was {was}")

@@ -225,8 +225,7 @@ def replay(webhook_id: str, since: datetime, as_json: bool) -> None:
     if as_json:
         output.print_json(replayed._asdict())
         return
-    number = sum(replayed)
     click.echo(
-        f"{number} {'event' if number == 1 else 'events'} to be told now: "
+        f"{output.count(sum(replayed), 'event')} to be told now: "
         f"{replayed.failed} failed, {replayed.waiting} waited for the next attempt"
     )

@@ -4,9 +4,9 @@
 (claim), `settling` (settle), `sweeping` (leases, expiry, due lanes), `operations` (retry, cancel,
 resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `reports` (what mail
 systems said later), `retention` (erase what is old), `person` (what is stored of one person; erase
-it), `events` (what webhooks are to be told), `telling` (tell it), `jobs` (work over many),
-`queries`, `emails`, `counts`, `figures` and `failures` (read only), with `filters` to say which
-deliveries.
+it), `events` (what webhooks are to be told), `telling` (tell it), `replaying` (tell it again),
+`jobs` (work over many), `queries`, `emails`, `counts`, `figures` and `failures` (read only), with
+`filters` to say which deliveries.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -33,6 +33,7 @@ from . import (
     person,
     queries,
     record,
+    replaying,
     reports,
     retention,
     settling,
@@ -64,9 +65,9 @@ __all__ = [
 
 
 class Ledger:
-    """The verbs on one database. Every method is one transaction (``prune`` and ``purge`` many
-    short ones), and none touches the network while it is open; ``record`` alone joins a
-    transaction that the caller opened."""
+    """The verbs on one database. Every method is one transaction (``prune``, ``purge`` and
+    ``replay_since`` many short ones), and none touches the network while it is open; ``record``
+    alone joins a transaction that the caller opened."""
 
     def __init__(
         self,
@@ -234,27 +235,12 @@ class Ledger:
     def replay(self, webhook_id: str, event_id: str) -> bool:
         """Tell an event again. False: it is being told now."""
         with self.database.begin() as connection:
-            return telling.replay(connection, webhook_id, event_id)
+            return replaying.replay(connection, webhook_id, event_id)
 
-    def replay_since(self, webhook_id: str, since: datetime) -> telling.Replayed:
+    def replay_since(self, webhook_id: str, since: datetime) -> replaying.Replayed:
         """Tell all events again that were noted since and failed, or wait for their next attempt;
         return how many."""
-        first = events.first_id(since.timestamp())
-        return telling.Replayed(
-            # First: what failed and is told again may soon wait.
-            waiting=self._replay(webhook_id, first, "waiting"),
-            failed=self._replay(webhook_id, first, "failed"),
-        )
-
-    def _replay(self, webhook_id: str, after: str, which: Literal["failed", "waiting"]) -> int:
-        found = 0
-        while True:
-            with self.database.begin() as connection:
-                some = telling.replay_some(connection, webhook_id, after, which)
-            found += len(some)
-            if len(some) < telling.AT_ONCE:
-                return found
-            after = some[-1]
+        return replaying.replay_since(self.database, webhook_id, since)
 
     def report(self, told: Sequence[Told], *, suppress_bounces: bool) -> Reported:
         """Store what mail systems told of deliveries, each once, and record as sent what it proves

@@ -1,18 +1,16 @@
-"""Tell: take due events for one attempt each to tell their webhooks, record what came of it, and
-open them again."""
+"""Tell: take due events for one attempt each to tell their webhooks, and record what came of it."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ..expressions import now
 from ..models import (
-    IS_FAILED,
     IS_PENDING,
     Delivery,
     Email,
@@ -29,8 +27,6 @@ PROBED_AFTER = 5
 """Failures in a row after which a webhook is told one event at a time."""
 REST_MAX_SECONDS = 300.0
 """The longest pause between two looks whether a webhook that only fails is back."""
-AT_ONCE = 1000
-"""Rows changed in one transaction."""
 
 
 class Telling(NamedTuple):
@@ -329,59 +325,3 @@ def disable(connection: sa.Connection, webhook_id: str, reason: str) -> bool:
         .values(disabled_at=now(), disabled_reason=reason)
     )
     return connection.execute(statement).rowcount == 1
-
-
-_OPENED: dict[str, Any] = {
-    "status": "pending",
-    "due_at": now(),
-    "tried_until": now() + TRIED_FOR_SECONDS,
-    "claim": None,
-}
-# What is being told now stays as it is.
-_is_in_hand = sa.and_(IS_PENDING, Event.claim.is_not(None), Event.due_at > now())
-_REPLAYED: dict[str, sa.ColumnElement[bool] | sa.TextClause] = {
-    "failed": IS_FAILED,
-    "waiting": sa.and_(IS_PENDING, Event.claim.is_(None), Event.due_at > now()),
-}
-
-
-class Replayed(NamedTuple):
-    """How many events are told again."""
-
-    waiting: int
-    """They had failed before, and waited for their next attempt."""
-    failed: int
-    """No attempt would have followed."""
-
-
-def replay(connection: sa.Connection, webhook_id: str, event_id: str) -> bool:
-    """Tell an event again, whatever became of it. False: there is no such event, or it is being
-    told now."""
-    statement = (
-        sa.update(Event)
-        .where(Event.id == event_id, Event.webhook_id == webhook_id, ~_is_in_hand)
-        .values(_OPENED)
-    )
-    return connection.execute(statement).rowcount == 1
-
-
-def replay_some(
-    connection: sa.Connection, webhook_id: str, after: str, which: Literal["failed", "waiting"]
-) -> list[str]:
-    """Tell up to `AT_ONCE` of the events again that failed, or wait for their next attempt, and
-    whose ids come after this one; return their ids, in order."""
-    condition = _REPLAYED[which]
-    some = (
-        sa.select(Event.id)
-        .where(Event.webhook_id == webhook_id, Event.id > after, condition)
-        .order_by(Event.id)
-        .limit(AT_ONCE)
-        .cte("some")
-    )
-    statement = (
-        sa.update(Event)
-        .where(Event.id.in_(sa.select(some.c.id)), condition)
-        .values(_OPENED)
-        .returning(Event.id)
-    )
-    return sorted(connection.execute(statement).scalars())
