@@ -12,8 +12,8 @@ from mailer.expressions import now
 from mailer.models import OPEN, Attached, Attempt, AuditEntry, Delivery, Email, Status
 
 Q, S, SENT = Status.QUEUED, Status.SENDING, Status.SENT
-FAILED, UNKNOWN, EXPIRED, CANCELLED = (
-    Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.CANCELLED,
+FAILED, UNKNOWN, EXPIRED, CANCELLED, SUPPRESSED = (
+    Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.CANCELLED, Status.SUPPRESSED,
 )  # fmt: skip
 
 # The table of docs/architecture.md, by who makes a transition.
@@ -22,12 +22,12 @@ TRANSITIONS: Mapping[str, set[tuple[str, str]]] = {
     "claim": {(Q, S)},
     "mark": set(),
     "settle": {
-        *((S, to) for to in (Q, FAILED, UNKNOWN, CANCELLED)),
+        *((S, to) for to in (Q, FAILED, UNKNOWN, CANCELLED, SUPPRESSED)),
         *((before, SENT) for before in Status if before is not SENT),  # a 250, however late
     },
     # What comes back from a lapsed lease may be too late by then.
     "sweep": {(S, Q), (S, FAILED), (S, UNKNOWN), (S, EXPIRED), (Q, EXPIRED)},
-    "retry": {(before, Q) for before in (FAILED, UNKNOWN, EXPIRED, CANCELLED)},
+    "retry": {(before, Q) for before in (FAILED, UNKNOWN, EXPIRED, CANCELLED, SUPPRESSED)},
     "cancel": {(Q, CANCELLED)},
     "resolve": {(UNKNOWN, SENT), (UNKNOWN, Q)},
     "switch": set(),
