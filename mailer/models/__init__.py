@@ -73,5 +73,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0009"
+REVISION = "0010"
 """The newest migration: the one that makes these tables."""

@@ -6,9 +6,7 @@ from alembic import op
 revision = "0007"
 down_revision = "0006"
 
-_IS_FAILED = sa.text("status = 'failed'")
 _IS_PENDING = sa.text("status = 'pending'")
-_IS_REPORTED = sa.text("reported IS NOT NULL")
 _IS_TEST = sa.text("is_test")
 
 
@@ -86,14 +84,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_mailer_events_email_id", "mailer_events", ["email_id"], unique=False)
     op.create_index(
-        "ix_mailer_events_failed",
-        "mailer_events",
-        ["webhook_id", "status", "id"],
-        unique=False,
-        sqlite_where=_IS_FAILED,
-        postgresql_where=_IS_FAILED,
-    )
-    op.create_index(
         "ix_mailer_events_webhook_id_id", "mailer_events", ["webhook_id", "id"], unique=False
     )
     op.create_table(
@@ -156,15 +146,6 @@ def upgrade() -> None:
         "mailer_api_keys",
         sa.Column("is_test", sa.Boolean(), server_default=sa.false(), nullable=False),
     )
-    op.add_column("mailer_deliveries", sa.Column("reported", sa.String(length=12), nullable=True))
-    op.create_index(
-        "ix_mailer_deliveries_reported",
-        "mailer_deliveries",
-        ["reported", "id"],
-        unique=False,
-        sqlite_where=_IS_REPORTED,
-        postgresql_where=_IS_REPORTED,
-    )
     op.add_column("mailer_emails", sa.Column("category", sa.String(length=64), nullable=True))
     op.add_column(
         "mailer_emails",
@@ -192,8 +173,6 @@ def downgrade() -> None:
     op.drop_column("mailer_emails", "request_id")
     op.drop_column("mailer_emails", "is_test")
     op.drop_column("mailer_emails", "category")
-    op.drop_index("ix_mailer_deliveries_reported", table_name="mailer_deliveries")
-    op.drop_column("mailer_deliveries", "reported")
     op.drop_column("mailer_api_keys", "is_test")
     op.drop_column("mailer_api_keys", "rate")
     op.drop_column("mailer_api_keys", "lane")
@@ -203,7 +182,6 @@ def downgrade() -> None:
     op.drop_index("ix_mailer_reports_delivery_id", table_name="mailer_reports")
     op.drop_table("mailer_reports")
     op.drop_index("ix_mailer_events_webhook_id_id", table_name="mailer_events")
-    op.drop_index("ix_mailer_events_failed", table_name="mailer_events")
     op.drop_index("ix_mailer_events_email_id", table_name="mailer_events")
     op.drop_index("ix_mailer_events_due", table_name="mailer_events")
     op.drop_index("ix_mailer_events_delivery_id", table_name="mailer_events")
