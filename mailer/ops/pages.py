@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Flask, current_app, flash, make_response, redirect, render_template, request
 from flask.wrappers import Response
 from markupsafe import Markup
+from werkzeug.exceptions import HTTPException
 
 from . import access
 from .blueprint import console
 
-NAVIGATION = (("ops.overview", "Overview"),)
+NAVIGATION = (
+    ("ops.overview", "Overview"),
+    ("ops.failed", "Failed"),
+)
 """Endpoint -> what it is called, in the order of the menu."""
 
 
@@ -32,7 +37,23 @@ def done(words: str, address: str) -> Response:
 
 def init_app(app: Flask) -> None:
     """Give templates what they show values with."""
-    app.jinja_env.filters.update(ago=ago, instant=instant, span=span, number=number)
+    app.jinja_env.filters.update(
+        ago=ago,
+        badge=badge,
+        instant=instant,
+        job_name=job_name,
+        number=number,
+        span=span,
+    )
+
+
+@console.errorhandler(HTTPException)
+def _error(error: HTTPException) -> Response:
+    response = page("error", status=error.code or 500, error=error)
+    for name, value in error.get_headers():
+        if name != "Content-Type":
+            response.headers[name] = value
+    return response
 
 
 @console.context_processor
@@ -43,6 +64,36 @@ def _of_every_page() -> dict[str, object]:
         "navigation": NAVIGATION,
         "is_by_proxy": access.is_by_proxy(),
     }
+
+
+_BADGES = {
+    **dict.fromkeys(("sent", "delivered", "done", "ok"), "good"),
+    **dict.fromkeys(("sending", "running"), "busy"),
+    **dict.fromkeys(("queued", "deferred", "scheduled", "paused"), "wait"),
+    **dict.fromkeys(("failed", "unknown", "bounced", "complained", "trouble"), "bad"),
+}
+"""State -> its colour; the others have none."""
+
+
+def badge(state: str) -> Markup:
+    """Write a state of a delivery or of a job."""
+    colour = _BADGES.get(state, "off")
+    return Markup('<span class="state {}">{}</span>').format(colour, state)
+
+
+_JOB_NAMES = {
+    "retry": "Retry",
+    "cancel": "Cancel",
+    "sent": "Resolve as sent",
+    "resend": "Send again",
+}
+
+
+def job_name(job: Any) -> str:
+    """Write what a job does."""
+    name = _JOB_NAMES.get(job.details.get("verb"), job.kind.capitalize())
+    what = "delivery" if job.total == 1 else "deliveries"
+    return f"{name} {number(job.total)} {what}"
 
 
 def instant(value: datetime | None) -> Markup:

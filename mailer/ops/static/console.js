@@ -24,7 +24,7 @@
 
   document.addEventListener("htmx:before:request", (event) => {
     const isPoll = event.target.classList?.contains("live");
-    const isBusy = isPoll && event.target.querySelector("details[open] form, input:focus, textarea:focus, select:focus");
+    const isBusy = isPoll && event.target.querySelector("details[open] form, input:checked, input:focus, textarea:focus, select:focus");
     if (isPoll && (document.hidden || isBusy)) event.preventDefault();
   });
   document.addEventListener("htmx:after:request", () => { heard = new Date(); tell(false); });

@@ -1,0 +1,118 @@
+"""Failed: what did not go well, by its reason; retry, cancel or resolve some or all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from werkzeug.exceptions import BadRequest, NotFound
+
+from ... import health
+from ...ledger import failures
+from ...ledger.record import uuid7
+from ...state import current
+from ..blueprint import Answer, view
+from ..pages import page
+
+_SHOWN = 50
+_NAMED = 10
+"""Recipients that are named before it is done."""
+
+VERBS = {
+    "failed": ("retry",),
+    "expired": ("retry",),
+    "unknown": ("sent", "resend"),
+    "deferred": ("retry", "cancel"),
+}
+"""State -> what can be done about it."""
+BUTTONS = {
+    "retry": "Retry",
+    "cancel": "Cancel",
+    "sent": "The server has it",
+    "resend": "Send again",
+}
+_MEANINGS = {
+    "retry": "They are tried again at once; those that had failed get fresh attempts.",
+    "cancel": "They are not sent any more.",
+    "sent": "They count as sent, and nothing more happens.",
+    "resend": "They are sent again. If a server had one of them after all, its recipient gets it"
+    " twice.",
+}
+
+
+@view("GET", "/failed", role="viewer")
+def failed() -> Answer:
+    """Show the reasons, the most frequent first."""
+    work, _ = current().ledger.jobs(5)
+    return page("failed", found=current().ledger.failures(), work=work)
+
+
+@view("GET", "/failed/<state>/<cause>", role="viewer")
+def failure(state: str, cause: str) -> Answer:
+    """Show the deliveries of one reason, the newest first."""
+    rows = _matching(state, cause, _SHOWN + 1, below=_whole(request.args.get("below"), "below"))
+    said = rows[:1] or _matching(state, cause, 1)
+    return page(
+        "failure",
+        state=state,
+        cause=cause,
+        rows=rows[:_SHOWN],
+        has_more=len(rows) > _SHOWN,
+        said=said[0] if said else None,
+        words=failures.fold(said[0].reason) if said else "",
+        buttons={verb: BUTTONS[verb] for verb in VERBS[state]},
+        hindrances=_hindrances({row.lane for row in rows}),
+    )
+
+
+@view("GET", "/failed/<state>/<cause>/confirm", role="operator")
+def confirm(state: str, cause: str) -> Answer:
+    """Say what would be done, to how many and to whom, before it is. Nothing changes."""
+    rows = _matching(state, cause, failures.LOOKED_AT)
+    verb = request.args.get("verb", "")
+    if verb not in VERBS[state]:
+        expected = ", ".join(VERBS[state])
+        raise BadRequest(f"verb: expected one of {expected} for what is {state}, got {verb!r}")
+    ids = {_whole(one, "ids") for one in request.args.getlist("ids")}
+    chosen = [row for row in rows if not ids or row.id in ids]
+    erased = [row for row in chosen if row.erased_at] if verb in {"retry", "resend"} else []
+    meant = [row for row in chosen if row not in erased]
+    recipients = list(dict.fromkeys(row.recipient for row in meant))
+    return page(
+        "confirm",
+        state=state,
+        cause=cause,
+        verb=verb,
+        button=BUTTONS[verb],
+        meaning=_MEANINGS[verb],
+        meant=meant,
+        is_some=bool(ids),
+        is_more=len(rows) == failures.LOOKED_AT and not ids,
+        erased=len(erased),
+        recipients=recipients[:_NAMED],
+        others=len(recipients) - _NAMED,
+        hindrances=_hindrances({row.lane for row in meant}) if verb in {"retry", "resend"} else {},
+        job_id=uuid7(),
+    )
+
+
+def _matching(state: str, cause: str, limit: int, *, below: int | None = None) -> list[Any]:
+    if state not in VERBS:
+        raise NotFound(f"Failures are in the states {', '.join(VERBS)}.")
+    with current().database.read() as connection:
+        return list(failures.matching(connection, state, cause, below=below, limit=limit))
+
+
+def _whole(given: str | None, name: str) -> int | None:
+    if given is None:
+        return None
+    try:
+        return int(given)
+    except ValueError:
+        raise BadRequest(f"{name}: expected a whole number, got {given!r}") from None
+
+
+def _hindrances(lanes: set[str]) -> list[str]:
+    """Return why mail of these lanes cannot leave now."""
+    found = [health.hindrance(current(), lane) for lane in sorted(lanes)]
+    return list(dict.fromkeys(words for words in found if words))

@@ -1,0 +1,82 @@
+"""Jobs: start work over many deliveries, watch it, stop it."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from flask import request, url_for
+from werkzeug.exceptions import BadRequest, NotFound
+
+from ... import errors, jobs
+from ...state import current
+from .. import access
+from ..blueprint import Answer, view
+from ..pages import done, page
+from .failed import VERBS
+
+_KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "retry": ("retry", {}),
+    "cancel": ("cancel", {}),
+    "sent": ("resolve", {"sent": True}),
+    "resend": ("resolve", {"sent": False}),
+}
+_IDS_MAX = 1_000
+
+
+@view("POST", "/jobs", role="operator")
+def start_job() -> Answer:
+    """Start what was confirmed. The id comes with the form: sent twice, it is started once."""
+    form = request.form
+    state, verb = form.get("state", ""), form.get("verb", "")
+    if verb not in VERBS.get(state, ()):
+        raise BadRequest(f"verb: expected what can be done to what is {state!r}, got {verb!r}")
+    ids = [_whole(one) for one in form.getlist("ids")][:_IDS_MAX]
+    kind, details = _KINDS[verb]
+    which = {"ids": ids} if ids else {"state": state, "cause": form.get("cause", "")}
+    job_id = _id(form.get("job_id", ""))
+    jobs.start(
+        current(),
+        job_id,
+        kind,
+        {**details, **which, "below": _whole(form.get("below", "")), "verb": verb},
+        actor=access.actor(),
+        total=_whole(form.get("total", "")),
+    )
+    return done("Started.", url_for("ops.job", job_id=job_id))
+
+
+@view("GET", "/jobs/<job_id>", role="viewer")
+def job(job_id: str) -> Answer:
+    """Show how far it is."""
+    return page("job", job=_job(job_id))
+
+
+@view("POST", "/jobs/<job_id>/stop", role="operator")
+def stop_job(job_id: str) -> Answer:
+    """Have it end after its present step; what was done stays done."""
+    _job(job_id)
+    stopped = jobs.ask(current(), job_id, "stopped")
+    words = "It stops." if stopped else "It has ended already, or stops."
+    return done(words, url_for("ops.job", job_id=job_id))
+
+
+def _job(job_id: str) -> Any:
+    try:
+        return current().ledger.job(job_id)
+    except errors.NotFound as error:
+        raise NotFound(str(error)) from error
+
+
+def _id(given: str) -> str:
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        raise BadRequest(f"job_id: expected a UUID, got {given[:60]!r}") from None
+
+
+def _whole(given: str) -> int:
+    try:
+        return int(given)
+    except ValueError:
+        raise BadRequest(f"expected a whole number, got {given[:60]!r}") from None
