@@ -45,6 +45,20 @@ def secret(value: Any) -> str:
     return text(value)
 
 
+def secrets(value: Any) -> tuple[str, ...]:
+    """Several secrets: a list, also in JSON, or in one text with commas or spaces between them."""
+    expected = "secrets of at least 16 characters, with commas between them"
+    try:
+        if isinstance(value, str):
+            value = json.loads(value) if value.startswith("[") else value.replace(",", " ").split()
+        # A text in the place of the list would make a key of each of its characters.
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(expected)
+        return tuple(secret(one) for one in value)
+    except (ValueError, RecursionError):
+        raise ValueError(expected) from None
+
+
 def boolean(value: Any) -> bool:
     words = {"1": True, "true": True, "yes": True, "on": True}
     words |= {"0": False, "false": False, "no": False, "off": False, "": False}
@@ -225,6 +239,8 @@ class Setting(NamedTuple):
 SETTINGS: tuple[Setting, ...] = (
     # Flask
     Setting("SECRET_KEY", text, None, "signs sessions and links in emails; needed by the service", True),
+    Setting("SECRET_KEY_FALLBACKS", secrets, None,
+            "what SECRET_KEY was before, the newest first: links that it signed go on working", secret=True),
     # Flask-Mail: how to reach the SMTP server
     Setting("MAIL_SERVER", host, "127.0.0.1", "SMTP server"),
     Setting("MAIL_PORT", whole(1, 65535), 25, "its port"),

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from . import signals, state, users
+from . import signals, signing, state, users
 from .content import Context
 from .dispatcher import dispatch
 from .users import Tokens
@@ -89,7 +89,7 @@ def load_confirm_email(context: Context) -> dict[str, Any] | None:
         user = users.by_id(session, context["user_id"])
     if user is None or user.confirmed_at is not None or context.recipients != {user.email}:
         return None
-    token = Tokens(mailer.config["SECRET_KEY"]).mint("confirm", user)
+    token = Tokens(signing.keys(mailer.config)).mint("confirm", user)
     return {
         "confirm_url": _link(mailer.app, "accounts.confirm", token=token),
         "expires_in": in_words(mailer.config["MAILER_CONFIRM_SECONDS"]),
@@ -104,7 +104,7 @@ def load_reset_password(context: Context) -> dict[str, Any] | None:
         user = users.by_address(session, context["address"])
     if user is None or context.recipients != {user.email}:
         return None
-    token = Tokens(mailer.config["SECRET_KEY"]).mint("reset", user)
+    token = Tokens(signing.keys(mailer.config)).mint("reset", user)
     return {
         "reset_url": _link(mailer.app, "accounts.new_password", token=token),
         "expires_in": in_words(mailer.config["MAILER_RESET_SECONDS"]),

@@ -16,6 +16,8 @@ from flask import Flask
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
+from . import signing
+
 ENDPOINT = "mailer_unsubscribe.ask"
 """Where a link leads: of the blueprint in `mailer.web.unsubscribe`."""
 VARIABLE = "unsubscribe_url"
@@ -69,7 +71,9 @@ def headers(url: str) -> dict[str, str]:
 
 
 def _signer(config: Mapping[str, Any]) -> Signer:
-    keys = [*reversed(config.get("SECRET_KEY_FALLBACKS") or ()), config["SECRET_KEY"]]
     return Signer(
-        keys, salt="mailer.unsubscribe", key_derivation="hmac", digest_method=hashlib.sha256
+        signing.keys(config),
+        salt="mailer.unsubscribe",
+        key_derivation="hmac",
+        digest_method=hashlib.sha256,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
@@ -154,13 +154,14 @@ class Reading(NamedTuple):
 class Tokens:
     """Mints and reads the tokens of one app."""
 
-    def __init__(self, secret_key: str) -> None:
-        self._secret_key = secret_key
+    def __init__(self, keys: Sequence[str]) -> None:
+        """``keys`` are those of `signing`: the last one signs, and any of them proves."""
+        self._keys = keys
 
     def mint(self, purpose: Purpose, user: User) -> str:
         """Return a token for a link. Call it where the email is rendered and nowhere else: a token
         is to be seen by its reader alone, never by the broker, the ledger or a log."""
-        return self._serializer(purpose).dumps([user.id, self._fingerprint(user)])
+        return self._serializer(purpose).dumps([user.id, _fingerprint(self._keys[-1], user)])
 
     def read(self, session: Session, purpose: Purpose, token: str, *, max_age: float) -> Reading:
         """Check a token. ``max_age`` is its validity in seconds."""
@@ -174,18 +175,21 @@ class Tokens:
             return Reading(Verdict.VOID)
         user_id, fingerprint = claim
         user = by_id(session, user_id)
-        if user is None or not hmac.compare_digest(fingerprint, self._fingerprint(user)):
-            return Reading(Verdict.VOID)
-        return Reading(Verdict.OK, user)
+        if user is not None and any(
+            hmac.compare_digest(fingerprint, _fingerprint(key, user)) for key in self._keys
+        ):
+            return Reading(Verdict.OK, user)
+        return Reading(Verdict.VOID)
 
     def _serializer(self, purpose: Purpose) -> URLSafeTimedSerializer:
         return URLSafeTimedSerializer(
-            self._secret_key,
+            list(self._keys),
             salt=f"mailer.users.{purpose}",
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
 
-    def _fingerprint(self, user: User) -> str:
-        confirmed = "confirmed" if user.confirmed_at else "not confirmed"
-        state = "\0".join((user.email, user.password_hash, confirmed))
-        return hmac.new(self._secret_key.encode(), state.encode(), "sha256").hexdigest()[:32]
+
+def _fingerprint(key: str, user: User) -> str:
+    confirmed = "confirmed" if user.confirmed_at else "not confirmed"
+    state = "\0".join((user.email, user.password_hash, confirmed))
+    return hmac.new(key.encode(), state.encode(), "sha256").hexdigest()[:32]

@@ -47,6 +47,34 @@ def test_unset_settings_have_their_default() -> None:
     } | {"MAIL_SUPPRESS_SEND": False}
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["an old secret of ours", "the one before that"],
+        '["an old secret of ours", "the one before that"]',
+    ],
+)
+def test_earlier_secret_keys_are_a_list_in_code_and_in_the_environment(given: Any) -> None:
+    keys = loaded(SECRET_KEY_FALLBACKS=given)["SECRET_KEY_FALLBACKS"]
+    assert keys == ("an old secret of ours", "the one before that")
+
+
+def test_one_earlier_secret_key_is_not_taken_for_a_key_of_each_character() -> None:
+    old = "zmLTn2xAhmqhvuKIKZ4b"
+    environ = {"FLASK_SECRET_KEY_FALLBACKS": f"{old},{old[::-1]}"}
+    assert loaded(environ)["SECRET_KEY_FALLBACKS"] == (old, old[::-1])
+
+
+@pytest.mark.parametrize("wrong", ["short", '["short"]', "[", {"a": 1}, 7, "[" * 10_000])
+def test_earlier_secret_keys_that_are_none_are_refused_and_not_shown(wrong: Any) -> None:
+    with pytest.raises(SettingError) as refused:
+        loaded(SECRET_KEY_FALLBACKS=wrong)
+    assert str(refused.value) == (
+        "SECRET_KEY_FALLBACKS: expected secrets of at least 16 characters, with commas between"
+        " them, got a secret value"
+    )
+
+
 @pytest.mark.parametrize("word", ["False", "false", "0", "no", "off"])
 def test_a_no_from_the_environment_is_no(word: str) -> None:
     assert loaded({"FLASK_MAIL_USE_TLS": word}, MAIL_USE_TLS=word)["MAIL_USE_TLS"] is False

@@ -138,7 +138,7 @@ def test_the_confirmation_link_carries_a_token_of_the_user(app: Flask, anna: Use
     start, token = context["confirm_url"].rsplit("/", 1)
     assert start == "https://app.example.com/base/confirm"
     with users.reading(state.of(app).database) as session:
-        verdict, user = Tokens(SECRET).read(session, "confirm", token, max_age=60)
+        verdict, user = Tokens([SECRET]).read(session, "confirm", token, max_age=60)
     assert verdict is Verdict.OK
     assert user is not None
     assert user.id == anna.id
@@ -151,7 +151,7 @@ def test_the_reset_link_carries_a_token_of_the_user(app: Flask, anna: User) -> N
     start, token = context["reset_url"].rsplit("/", 1)
     assert start == "https://app.example.com/base/reset"
     with users.reading(state.of(app).database) as session:
-        verdict, user = Tokens(SECRET).read(session, "reset", token, max_age=60)
+        verdict, user = Tokens([SECRET]).read(session, "reset", token, max_age=60)
     assert verdict is Verdict.OK
     assert user is not None
     assert user.id == anna.id

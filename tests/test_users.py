@@ -50,7 +50,7 @@ def read(
     database: Database, token: str, purpose: Purpose = "reset", max_age: float = 3600
 ) -> Reading:
     with users.reading(database) as session:
-        return Tokens(SECRET).read(session, purpose, token, max_age=max_age)
+        return Tokens([SECRET]).read(session, purpose, token, max_age=max_age)
 
 
 # Addresses
@@ -206,14 +206,14 @@ def test_hashing_a_password_keeps_nobody_else_from_writing(
 
 @pytest.mark.parametrize("purpose", ["confirm", "reset"])
 def test_a_token_leads_to_its_user(database: Database, anna: User, purpose: Purpose) -> None:
-    verdict, user = read(database, Tokens(SECRET).mint(purpose, anna), purpose)
+    verdict, user = read(database, Tokens([SECRET]).mint(purpose, anna), purpose)
     assert verdict is Verdict.OK
     assert user is not None
     assert user.id == anna.id
 
 
 def test_a_token_names_neither_address_nor_password_hash(anna: User) -> None:
-    token = Tokens(SECRET).mint("reset", anna)
+    token = Tokens([SECRET]).mint("reset", anna)
     payload = base64.urlsafe_b64decode(token.split(".")[0] + "==")
     assert b"anna" not in payload
     assert anna.password_hash[-20:].encode() not in payload
@@ -222,20 +222,29 @@ def test_a_token_names_neither_address_nor_password_hash(anna: User) -> None:
 def test_a_token_expires(database: Database, anna: User, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(TimestampSigner, "get_timestamp", lambda self: int(time.time()) - 3700)
-        old = Tokens(SECRET).mint("reset", anna)
+        old = Tokens([SECRET]).mint("reset", anna)
         patch.setattr(TimestampSigner, "get_timestamp", lambda self: int(time.time()) - 3500)
-        young = Tokens(SECRET).mint("reset", anna)
+        young = Tokens([SECRET]).mint("reset", anna)
     assert read(database, old, max_age=3600) == (Verdict.EXPIRED, None)
     assert read(database, young, max_age=3600).verdict is Verdict.OK
 
 
 def test_a_token_for_one_purpose_is_void_for_another(database: Database, anna: User) -> None:
-    token = Tokens(SECRET).mint("confirm", anna)
+    token = Tokens([SECRET]).mint("confirm", anna)
     assert read(database, token, "reset") == (Verdict.VOID, None)
 
 
+def test_a_token_outlives_its_key_among_those_before(database: Database, anna: User) -> None:
+    old = Tokens([SECRET]).mint("reset", anna)
+    both = Tokens([SECRET, "the next secret"])
+    for token in (old, both.mint("reset", anna)):
+        with users.reading(database) as session:
+            assert both.read(session, "reset", token, max_age=60).verdict is Verdict.OK
+    assert read(database, both.mint("reset", anna)).verdict is Verdict.VOID, "the newest signs"
+
+
 def test_a_token_of_another_app_is_void(database: Database, anna: User) -> None:
-    token = Tokens("another secret").mint("reset", anna)
+    token = Tokens(["another secret"]).mint("reset", anna)
     assert read(database, token) == (Verdict.VOID, None)
 
 
@@ -245,7 +254,7 @@ def test_what_is_no_token_is_void(database: Database, token: str) -> None:
 
 
 def test_changing_one_character_makes_a_token_void(database: Database, anna: User) -> None:
-    token = Tokens(SECRET).mint("reset", anna)
+    token = Tokens([SECRET]).mint("reset", anna)
     for position in range(len(token) - 1):  # the last one may carry unused bits
         other = "B" if token[position] == "A" else "A"
         changed = token[:position] + other + token[position + 1 :]
@@ -254,7 +263,7 @@ def test_changing_one_character_makes_a_token_void(database: Database, anna: Use
 
 def test_a_new_password_makes_all_earlier_tokens_void(database: Database, anna: User) -> None:
     purposes: tuple[Purpose, ...] = ("confirm", "reset")
-    tokens = [(purpose, Tokens(SECRET).mint(purpose, anna)) for purpose in purposes]
+    tokens = [(purpose, Tokens([SECRET]).mint(purpose, anna)) for purpose in purposes]
     with database.session() as session:
         users.set_password(session, anna, PASSWORD)  # the same one, with a new salt
     for purpose, token in tokens:
@@ -262,14 +271,14 @@ def test_a_new_password_makes_all_earlier_tokens_void(database: Database, anna: 
 
 
 def test_confirming_makes_the_confirmation_link_void(database: Database, anna: User) -> None:
-    token = Tokens(SECRET).mint("confirm", anna)
+    token = Tokens([SECRET]).mint("confirm", anna)
     with database.session() as session:
         users.confirm(session, anna)
     assert read(database, token, "confirm") == (Verdict.VOID, None)
 
 
 def test_another_address_or_no_account_makes_a_token_void(database: Database, anna: User) -> None:
-    token = Tokens(SECRET).mint("reset", anna)
+    token = Tokens([SECRET]).mint("reset", anna)
     with database.begin() as connection:
         connection.execute(sa.update(User).values(email="new@example.com"))
     assert read(database, token) == (Verdict.VOID, None)

@@ -19,7 +19,7 @@ from flask import (
 from markupsafe import Markup
 from werkzeug.exceptions import BadRequest
 
-from .. import signals, state, users
+from .. import signals, signing, state, users
 from ..models import User
 from ..users import Purpose, Tokens, Verdict
 from . import answers, limits, security
@@ -199,7 +199,7 @@ def change_password(token: str) -> Response:
 def _bearer(purpose: Purpose, token: str) -> User:
     """Return the user whose token this is; answer 410 when it is worth nothing."""
     validity = current_app.config[f"MAILER_{purpose.upper()}_SECONDS"]
-    tokens = Tokens(current_app.config["SECRET_KEY"])
+    tokens = Tokens(signing.keys(current_app.config))
     with users.reading(state.current().database) as session:
         verdict, user = tokens.read(session, purpose, token, max_age=validity)
     if user is None:

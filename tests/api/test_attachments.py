@@ -80,6 +80,16 @@ def test_a_link_is_good_for_an_hour_and_for_its_own_file(
     assert client.get(link).status_code == 404
 
 
+def test_a_link_outlives_its_key_among_the_fallbacks(app: Flask, call: Call, email_id: str) -> None:
+    (one, *_) = call("GET", f"/emails/{email_id}/attachments")[1]["data"]
+    link = one["download_url"].removeprefix("http://app.example.com")
+    old = app.config["SECRET_KEY"]
+    app.config["SECRET_KEY"] = "the next secret of the app"
+    assert app.test_client().get(link).status_code == 404
+    app.config["SECRET_KEY_FALLBACKS"] = ("another one", old)
+    assert app.test_client().get(link).data == b"%PDF"
+
+
 def test_what_is_not_there_is_not_found(app: Flask, call: Call, email_id: str) -> None:
     unknown = "00000000-0000-7000-8000-000000000000"
     assert call("GET", f"/emails/{unknown}/attachments")[0] == 404

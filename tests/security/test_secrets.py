@@ -169,7 +169,7 @@ def test_no_repr_shows_what_an_email_says_or_a_setting_that_is_secret(make_app: 
         [
             state, state.traffic, state.traffic.dsns, state.traffic.transports,
             [one.server for one in state.traffic.transports.values()],
-            state.database, state.ledger, state.doorbell, Tokens(SECRET_KEY), claimed, composed,
+            state.database, state.ledger, state.doorbell, Tokens([SECRET_KEY]), claimed, composed,
             composed.content, request, draft(state, request), Content(CANARY, CANARY, CANARY),
         ]
     )  # fmt: skip

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
-from flask import Response, current_app, send_file
+from flask import Response, send_file
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from ... import signing
 from ...state import current
 from ..errors import ApiError
 from ..operations import operation
@@ -109,4 +110,4 @@ def _shown(email_id: str, row: Any, expires_at: datetime) -> Attachment:
 
 
 def _links() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.config["SECRET_KEY"], salt="mailer.api.attachments")
+    return URLSafeTimedSerializer(signing.keys(current().config), salt="mailer.api.attachments")
