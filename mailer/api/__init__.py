@@ -6,7 +6,7 @@ its key to one that ``mailer keys create`` printed.
 
 from __future__ import annotations
 
-from flask import Flask, request
+from flask import Flask, Response, request
 
 from ..state import current
 from ..web.security import csrf
@@ -29,6 +29,14 @@ def init_app(app: Flask) -> None:
     csrf.exempt(api)  # a key is no cookie: no browser sends it by itself
     app.url_map.converters["id"] = Id
     app.register_blueprint(api)
+
+
+@api.after_request
+def say_no_type_of_nothing(response: Response) -> Response:
+    """Leave out the media type of an answer to OPTIONS, which is ``Allow`` alone."""
+    if request.method == "OPTIONS":
+        del response.headers["Content-Type"]
+    return response
 
 
 @api.before_request

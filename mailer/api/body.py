@@ -14,11 +14,17 @@ JSON = "application/json"
 
 
 def read(*types: str) -> bytes:
-    """Return the body. Raises ApiError unless it is said to be of one of the media types."""
+    """Return the body. Raises ApiError unless it is said to be of one of the media types, and
+    plain."""
     if request.mimetype not in types:
         expected, given = " or ".join(types), request.mimetype or "none"
         message = f"Content-Type: expected {expected}, got {given}"
         raise ApiError(415, "unsupported_media_type", message)
+    encoding = request.headers.get("Content-Encoding") or "identity"
+    if encoding.lower() != "identity":
+        message = f"Content-Encoding: expected identity or none, got {encoding[:64]!r}"
+        plain = {"Accept-Encoding": "identity"}  # so RFC 9110, 15.5.16
+        raise ApiError(415, "unsupported_media_type", message, plain)
     body = request.get_data()
     if request.content_length is None:
         # Of a body that does not say its length Werkzeug leaves off what is too much.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from flask import Flask, Response, jsonify, request
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from .. import trace
 from ..errors import (
@@ -184,6 +184,9 @@ def _http_error(error: HTTPException) -> Response:
 def _described(error: HTTPException, status: int) -> str:
     if status == 404:
         return f"There is no {request.path}: {api.url_prefix}/docs has what there is."
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return f"{request.path}: expected {allowed}, got {request.method[:64]}."
     if status == 413:
         return f"The body: expected at most {request.max_content_length} bytes, got more."
     if status == 500:

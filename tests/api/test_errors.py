@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,13 +75,16 @@ def test_options_says_what_may_be_asked_and_of_nothing_that_there_is_nothing(app
     answer = client.options("/api/emails")
     assert answer.status_code == 200
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST", "OPTIONS"}
+    assert (answer.data, answer.content_length) == (b"", 0)
+    assert "Content-Type" not in answer.headers
     refused(client.options("/api/nothing"), 404, "not_found")
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "BREW"])
 def test_a_method_that_an_address_does_not_have(app: Flask, method: str) -> None:
     answer = app.test_client().open("/api/emails", method=method, data=b"x")
-    refused(answer, 405, "method_not_allowed")
+    message = refused(answer, 405, "method_not_allowed")
+    assert message == f"/api/emails: expected GET, HEAD, OPTIONS, POST, got {method}."
     assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "POST", "OPTIONS"}
 
 
@@ -93,6 +97,33 @@ def test_a_body_that_is_not_json(app: Flask, key: Any, kind: str | None) -> None
         headers={"Authorization": f"Bearer {key()}"},
     )
     assert "application/json" in refused(answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("path", ["/templates", "/templates/welcome", "/templates/welcome/render"])
+def test_templates_are_not_written_here(app: Flask, path: str) -> None:
+    answer = app.test_client().delete(f"/api{path}")
+    assert refused(answer, 405, "method_not_allowed").startswith(f"/api{path}: expected ")
+    assert answer.headers["Allow"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP", "gzip, identity", "x" * 8_000])
+@pytest.mark.parametrize("path", ["/emails", "/emails/batch", "/suppressions"])
+def test_a_body_that_is_packed(app: Flask, key: Any, path: str, encoding: str) -> None:
+    answer = app.test_client().post(
+        f"/api{path}",
+        data=gzip.compress(b"{}"),
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {key()}", "Content-Encoding": encoding},
+    )
+    message = refused(answer, 415, "unsupported_media_type")
+    assert message == f"Content-Encoding: expected identity or none, got {encoding[:64]!r}"
+    assert answer.headers["Accept-Encoding"] == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["identity", "Identity", ""])
+def test_a_body_that_says_that_it_is_plain(app: Flask, key: Any, encoding: str) -> None:
+    headers = {"Authorization": f"Bearer {key()}", "Content-Encoding": encoding}
+    assert app.test_client().post("/api/emails", json=SMALL, headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("known", [True, False])
