@@ -44,7 +44,10 @@ _ERRORS = {
     404: ("not_found", "Nothing has this id."),
     409: ("conflict", "It contradicts what is stored."),
     413: ("payload_too_large", "The request is too large."),
-    415: ("unsupported_media_type", f"The body is not declared as `{JSON}`, or has a `Content-Encoding`."),
+    415: (
+        "unsupported_media_type",
+        f"The body is not declared as `{JSON}`, or is packed.",
+    ),
     422: ("validation_error", "The message names what is wrong, and what was expected."),
     429: ("rate_limit_exceeded", "Too many requests."),
     500: ("internal_server_error", "A fault of the service. It has been recorded."),

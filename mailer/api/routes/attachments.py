@@ -36,12 +36,16 @@ def list_attachments(email_id: str, query: Page) -> ListOf[Attachment]:
     """
     files = _files(email_id)
     ids = [one.id for one in files]
+    for name, known in (("after", query.after), ("before", query.before)):
+        if known is not None and known not in ids:  # they do not sort: it is no place
+            message = f"{name}: email {email_id} has no attachment {known!r}"
+            raise ApiError(422, "validation_error", message)
     begin, end = 0, len(files)
     if query.after is not None:
-        begin = ids.index(query.after) + 1 if query.after in ids else end
+        begin = ids.index(query.after) + 1
         end = min(end, begin + query.limit)
     elif query.before is not None:
-        end = ids.index(query.before) if query.before in ids else 0
+        end = ids.index(query.before)
         begin = max(0, end - query.limit)
     else:
         end = min(end, query.limit)

@@ -12,16 +12,21 @@ from ...template import EmailTemplate
 from ..authentication import key
 from ..errors import ApiError
 from ..operations import operation
-from ..schemas.base import ListOf, Page
+from ..schemas.base import ListOf, TemplatePage
 from ..schemas.templates import ListedTemplate, Render, Rendered, Template, Variable
 
 Kind = Literal["string", "number", "boolean", "object", "list"]
 
 
 @operation(
-    "GET", "/templates", scope="read", query=Page, answers=ListOf[ListedTemplate], test_keys=True
+    "GET",
+    "/templates",
+    scope="read",
+    query=TemplatePage,
+    answers=ListOf[ListedTemplate],
+    test_keys=True,
 )
-def list_templates(query: Page) -> ListOf[ListedTemplate]:
+def list_templates(query: TemplatePage) -> ListOf[ListedTemplate]:
     """List templates.
 
     By name.

@@ -10,7 +10,7 @@ from ...state import current
 from ..authentication import key
 from ..errors import ApiError
 from ..operations import operation
-from ..schemas.base import ListOf, Page
+from ..schemas.base import EventPage, ListOf, Page
 from ..schemas.webhooks import (
     CreateWebhook,
     DeletedWebhook,
@@ -109,9 +109,9 @@ def rotate_secret(webhook_id: str) -> WebhookSecret:
 
 
 @operation(
-    "GET", "/webhooks/<webhook_id>/events", scope="manage", query=Page, answers=ListOf[Event]
+    "GET", "/webhooks/<webhook_id>/events", scope="manage", query=EventPage, answers=ListOf[Event]
 )
-def list_events(webhook_id: str, query: Page) -> ListOf[Event]:
+def list_events(webhook_id: str, query: EventPage) -> ListOf[Event]:
     """List events of a webhook.
 
     What it is or was to be told, the newest first.

@@ -17,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from .. import blueprint
+
 _IN = re.compile(r"in (?P<number>[0-9]{1,6}|an?) (?P<unit>min|minute|hour|day|week)s?", re.I)
 _UNITS = {"min": 60, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 
@@ -65,16 +67,31 @@ class ListOf(Answer, Generic[T]):
     data: list[T]
 
 
+def _form(pattern: str, example: str) -> tuple[AfterValidator, WithJsonSchema]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"expected an id such as {example}, got {value[:64]!r}")
+        return value
+
+    schema = {"type": "string", "pattern": f"^{pattern}$", "examples": [example]}
+    return AfterValidator(check), WithJsonSchema(schema)
+
+
+Id = Annotated[str, *_form(blueprint.Id.regex, "019a5c1e-7c3a-7cc0-8a53-8a6a1d0d7d5e")]
+EventId = Annotated[str, *_form("msg_[0-9a-f]{32}", "msg_019a5c1e7c3a4cc08a538a6a1d0d7d5e")]
+
+
 class Page(BaseModel):
-    """Which part of a list: ``after`` or ``before`` an id of the part that is known."""
+    """Which part of a list: ``after`` or ``before`` an id of the part that is known. Ids sort by
+    time: one whose email is deleted by now still says where to go on."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     limit: Annotated[int, Field(ge=1, le=100)] = 20
     """How many at most."""
-    after: str | None = None
+    after: Id | None = None
     """Those after this id in the list: older ones."""
-    before: str | None = None
+    before: Id | None = None
     """Those before this id in the list: newer ones. Not together with `after`."""
 
     @model_validator(mode="after")
@@ -82,6 +99,24 @@ class Page(BaseModel):
         if self.after and self.before:
             raise ValueError("expected after or before, got both")
         return self
+
+
+class EventPage(Page):
+    """Which part of a list of events."""
+
+    after: EventId | None = None
+    """Those after this id in the list: older ones."""
+    before: EventId | None = None
+    """Those before this id in the list: newer ones. Not together with `after`."""
+
+
+class TemplatePage(Page):
+    """Which part of a list of templates, which go by their names."""
+
+    after: str | None = None
+    """Those after this name in the list."""
+    before: str | None = None
+    """Those before this name in the list. Not together with `after`."""
 
 
 def instant(value: object) -> datetime:
