@@ -12,6 +12,7 @@ from typing import NamedTuple
 from limits import RateLimitItem
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
+from redis import Redis
 from redis.exceptions import RedisError
 
 from . import impatient
@@ -48,14 +49,27 @@ class Rates:
 
     def take(self, rate: RateLimitItem, key: str, number: int = 1) -> Taken:
         """Count so many at once, if the rate lets all of them."""
+        return self._do(_take, rate, key, number)
+
+    def give_back(self, rate: RateLimitItem, key: str, number: int) -> Taken:
+        """Count so many less: they were taken for what did not happen after all."""
+        return self._do(_give_back, rate, key, number)
+
+    def _do(
+        self,
+        verb: Callable[[MovingWindowRateLimiter, RateLimitItem, str, int], Taken],
+        rate: RateLimitItem,
+        key: str,
+        number: int,
+    ) -> Taken:
         if self._redis is None or not self._may_try_redis():
-            return _take(self._memory, rate, key, number)
+            return verb(self._memory, rate, key, number)
         try:
-            taken = _take(self._redis, rate, key, number)
+            taken = verb(self._redis, rate, key, number)
         except RedisError as error:
             log.warning("limits=in-process seconds=%d reason=%r", PAUSE_SECONDS, str(error))
             self._redis_from = self._clock() + PAUSE_SECONDS
-            return _take(self._memory, rate, key, number)
+            return verb(self._memory, rate, key, number)
         self._redis_from = -math.inf
         return taken
 
@@ -77,7 +91,26 @@ def _redis_storage(url: str) -> RedisStorage:
 
 
 def _take(counter: MovingWindowRateLimiter, rate: RateLimitItem, key: str, number: int) -> Taken:
-    granted = counter.hit(rate, key, cost=number)
+    return _told(counter, rate, key, granted=counter.hit(rate, key, cost=number))
+
+
+def _give_back(
+    counter: MovingWindowRateLimiter, rate: RateLimitItem, key: str, number: int
+) -> Taken:
+    # `limits` has no verb for it. Of the instants that it keeps the newest stands first.
+    storage, place = counter.storage, rate.key_for(key)
+    if isinstance(storage, RedisStorage):
+        client: Redis = storage.storage
+        client.ltrim(storage.prefixed_key(place), number, -1)
+    elif isinstance(storage, MemoryStorage):
+        with storage.locks[place]:
+            del storage.events.get(place, [])[:number]
+    return _told(counter, rate, key, granted=True)
+
+
+def _told(
+    counter: MovingWindowRateLimiter, rate: RateLimitItem, key: str, *, granted: bool
+) -> Taken:
     window = counter.get_window_stats(rate, key)
     reset_seconds = math.ceil(window.reset_time - time.time())
     return Taken(granted, max(0, window.remaining), max(1, reset_seconds))

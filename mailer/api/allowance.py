@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from flask import Response, after_this_request
+from limits import RateLimitItem
 
 from .. import dispatcher
 from ..drafting import Request
+from ..errors import IdempotencyConflict, LedgerUnavailable
 from ..grants import rate_of
 from ..ledger import Draft
 from ..rates import Taken
@@ -48,26 +50,51 @@ def drafted(body: SendEmail, idempotency_key: str | None) -> Draft:
     return draft
 
 
-def count(drafts: Collection[Draft]) -> None:
-    """Count emails that are to be accepted, if the key of this request has a rate. Raises ApiError
-    over it: then none is counted."""
-    allowed = key()
-    if allowed.rate is None:
-        return
-    rate = rate_of(allowed.rate)
+def accept(drafts: list[Draft]) -> list[str]:
+    """Accept emails, and return their ids; those that are new are counted, if the key of this
+    request has a rate. Raises ApiError over it: then none is."""
+    if key().rate is None:
+        return [one.values["id"] for one in dispatcher.accept(drafts)]
+    rate = rate_of(key().rate)
+    counted = new = _count(drafts, rate)
+    try:
+        recorded = dispatcher.accept(drafts)
+        # Another request with the same Idempotency-Key may have been quicker.
+        new = sum(one.new for one in recorded)
+    except IdempotencyConflict:
+        new = 0
+        raise
+    except LedgerUnavailable as error:
+        new = counted if error.maybe_stored else 0
+        raise
+    finally:
+        if new < counted:
+            _tell(current().rates.give_back(rate, _place(), counted - new), rate.amount)
+    return [one.values["id"] for one in recorded]
+
+
+def _count(drafts: Collection[Draft], rate: RateLimitItem) -> int:
+    """Count those that are new for all that is known before they are stored; return how many."""
+    allowed = key().rate
     number = len(drafts) - _known(drafts)
     if number > rate.amount:
-        message = f"This API key may send {allowed.rate}: {number} at once would never be let in."
+        message = f"This API key may send {allowed}: {number} at once would never be let in."
         raise ApiError(422, "validation_error", message)
-    taken = current().rates.take(rate, f"key:{allowed.id}", number)
+    taken = current().rates.take(rate, _place(), number)
     _tell(taken, rate.amount)
     if not taken.granted:
         message = (
-            f"This API key may send {allowed.rate}. Nothing was stored; please try again in"
+            f"This API key may send {allowed}. Nothing was stored; please try again in"
             f" {taken.reset_seconds} s."
         )
         wait = {"Retry-After": str(taken.reset_seconds)}
         raise ApiError(429, "rate_limit_exceeded", message, wait)
+    return number
+
+
+def _place() -> str:
+    """Return where the emails of the key are counted."""
+    return f"key:{key().id}"
 
 
 def _known(drafts: Collection[Draft]) -> int:

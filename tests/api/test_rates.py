@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from werkzeug.test import TestResponse
 
 from mailer import Filters
 from mailer.dev.redis import EmbeddedRedis
+from mailer.errors import LedgerUnavailable
+from mailer.ledger import Ledger
 from mailer.rates import Rates
 from mailer.state import of
 
@@ -133,6 +137,47 @@ def test_many_at_once_are_no_more_than_the_rate(
         statuses = list(pool.map(send, range(24)))
     assert sorted(statuses) == [200] * 5 + [429] * 19
     assert stored(app) == 5
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_of_the_same_request_many_times_at_once_one_is_counted(
+    app: Flask, key: Callable[..., str], ask: Ask, server: EmbeddedRedis, shared: bool
+) -> None:
+    if shared:
+        vars(of(app))["rates"] = Rates(server.url)
+    token = key(rate="60/hour")
+    ledger, all_look = of(app).ledger, threading.Barrier(8)
+
+    def look(keys: Sequence[str]) -> int:
+        found = Ledger.count_keys(ledger, keys)
+        all_look.wait(10)
+        return found
+
+    vars(ledger)["count_keys"] = look
+    with ThreadPoolExecutor(8) as pool:
+        send = partial(ask, token=token, **{"Idempotency-Key": "once"})
+        answers = list(pool.map(send, [email()] * 16))
+        batch = partial(send, path="/emails/batch")
+        answers += pool.map(batch, [[email()] * 5] * 8)
+    assert {answer.status_code for answer in answers} == {200}
+    assert stored(app) == 6
+    del vars(ledger)["count_keys"]
+    assert ask(email(), token=token).headers["ratelimit-remaining"] == "53"
+
+
+def test_what_could_not_be_stored_is_not_counted(app: Flask, ask: Ask) -> None:
+    ledger = of(app).ledger
+    lost = LedgerUnavailable("gone")
+
+    def fail(drafts: Any) -> Any:
+        raise lost
+
+    vars(ledger)["accept"] = fail
+    assert remaining(ask(email())) == 5
+    lost.maybe_stored = True
+    assert remaining(ask(email())) == 4
+    del vars(ledger)["accept"]
+    assert remaining(ask(email())) == 3
 
 
 def test_a_frozen_redis_costs_a_moment_once_and_the_process_goes_on_counting(

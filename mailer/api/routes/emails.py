@@ -13,7 +13,7 @@ from ...errors import InvalidEmail
 from ...ledger import Draft, Filters
 from ...ledger.operations import Changed as Moved
 from ...state import current
-from ..allowance import count, drafted
+from ..allowance import accept, drafted
 from ..authentication import key
 from ..errors import ApiError, described
 from ..operations import operation
@@ -68,9 +68,7 @@ _REFUSED = {
 )
 def send(body: SendEmail) -> EmailId:
     """Send an email."""
-    draft = drafted(body, _idempotency_key())
-    count([draft])
-    (email_id,) = dispatcher.accept([draft])
+    (email_id,) = accept([drafted(body, _idempotency_key())])
     return EmailId(id=email_id)
 
 
@@ -103,9 +101,8 @@ def send_batch(body: SendBatch) -> Batch:
     if wrong and mode == "strict":
         words = "; ".join(f"[{one.index}] {one.message}" for one in wrong)
         raise ApiError(422, "validation_error", words)
-    count(right)
     return Batch(
-        data=[EmailId(id=one) for one in dispatcher.accept(right)],
+        data=[EmailId(id=one) for one in accept(right)],
         errors=wrong if mode == "permissive" else None,
     )
 
