@@ -151,8 +151,8 @@ def reschedule(email_id: str, send_at: datetime, *, actor: str) -> list[Changed]
 def retry(filters: Filters, *, actor: str) -> list[Changed]:
     """Open failed, unknown, expired, cancelled or suppressed deliveries again and wake workers.
 
-    Deferred ones become due now. ``actor`` says who did it, for the audit. Doing it twice sends
-    nothing twice.
+    Deferred ones become due now. Those to suppressed addresses stay as they are. ``actor`` says who
+    did it, for the audit. Doing it twice sends nothing twice.
     """
     state = current()
     changed = state.ledger.retry(filters, actor=actor)

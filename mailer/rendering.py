@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import jinja2
@@ -98,6 +99,15 @@ class Renderer:
         """Say whether an email made with a template goes to suppressed addresses too; raises
         TemplateError."""
         return name is not None and lane == "critical" and self.template(name).override_suppressions
+
+    def overriding(self) -> list[str]:
+        """Return the names of the templates that may go to suppressed addresses too."""
+        found = []
+        for name in self.names():
+            with suppress(TemplateError):
+                if self.template(name).override_suppressions:
+                    found.append(name)
+        return found
 
     def required(self, name: str, locale: str | None = None) -> frozenset[str]:
         """Return the variables that a context must have; raises TemplateError."""

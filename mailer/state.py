@@ -62,6 +62,7 @@ class State:
             lease_seconds=self.config["MAILER_LEASE_SECONDS"],
             attempts_allowed=self.config["MAILER_MAX_ATTEMPTS"],
             on_events=self.ring_for_events,
+            overriding=self.renderer.overriding,
         )
 
     @cached_property

@@ -154,7 +154,7 @@ def test_a_bounce_of_a_test_email_says_nothing_of_anybody(app: Flask, catcher: C
     assert addresses(of(app).ledger) == []
 
 
-def test_a_retry_ends_suppressed_again_until_mail_is_let_through(
+def test_a_retry_leaves_what_is_suppressed_until_mail_is_let_through(
     app: Flask, catcher: Catcher
 ) -> None:
     state = of(app)
@@ -163,15 +163,56 @@ def test_a_retry_ends_suppressed_again_until_mail_is_let_through(
 
     def retried() -> str:
         with app.app_context():
-            assert len(dispatcher.retry(Filters(email_id=ada.email_id), actor="test")) == 1
-        drain(state, "default")
+            changed = dispatcher.retry(Filters(email_id=ada.email_id), actor="test")
+        assert drain(state, "default") == len(changed)
         (found,) = state.ledger.show(ada.email_id).deliveries
         return str(found.status)
 
     assert retried() == "suppressed"
+    assert len(state.ledger.show(ada.email_id).attempts[ada.id]) == 1
     state.ledger.unsuppress(actor="test", addresses=["Ada@example.com"])
     assert retried() == "sent"
     assert recipients(catcher) == ["ada@example.com"]
+
+
+def test_what_a_retry_holds_back_is_what_a_claim_would_not_send(
+    app: Flask, catcher: Catcher
+) -> None:
+    ledger = of(app).ledger
+    catcher.script("rcpt", "550 5.7.1 not wanted", times=6)
+    everybody = ("Ada@example.com", "bob@example.com")
+    sent(app, *everybody)
+    sent(app, *everybody, category="newsletter")
+    sent(app, *everybody, template="alarm")
+    ledger.suppress(["ada@example.com"], origin="manual")
+    ledger.suppress(["ada@example.com", "bob@example.com"], origin="manual", category="newsletter")
+    number, held = ledger.held_back(Filters(), 2)
+    assert number == 3
+    assert [(one.recipient, one.suppressed.category) for one in held] == [
+        ("bob@example.com", "newsletter"),
+        ("Ada@example.com", ""),
+    ]
+    would, newest = ledger.would_retry(Filters(), 1)
+    assert (would, len(newest)) == (3, 1)
+    with app.app_context():
+        retried = dispatcher.retry(Filters(), actor="test")
+    assert len(retried) == 3
+    assert drain(of(app), "critical") + drain(of(app), "default") == 3
+    assert sorted(recipients(catcher)) == ["Ada@example.com", "bob@example.com", "bob@example.com"]
+    assert ledger.held_back(Filters(), None)[0] == 3
+
+
+def test_a_retry_brings_nothing_forward_that_would_end_as_suppressed(
+    app: Flask, catcher: Catcher
+) -> None:
+    app.config.update(MAILER_BACKOFF_BASE_SECONDS=600, MAILER_BACKOFF_CAP_SECONDS=600)
+    catcher.script("rcpt", "451 4.3.0 later", times=2)
+    ada, bob = sent(app, "ada@example.com", "bob@example.com")
+    of(app).ledger.suppress(["ada@example.com"], origin="manual")
+    with app.app_context():
+        (changed,) = dispatcher.retry(Filters(), actor="test")
+    assert changed.delivery_id == bob.id
+    assert [one.delivery_id for one in of(app).ledger.held_back(Filters(), 9)[1]] == [ada.id]
 
 
 def test_a_template_that_overrides_reaches_whom_nothing_else_does(

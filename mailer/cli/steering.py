@@ -14,7 +14,6 @@ import click
 from flask.cli import with_appcontext
 
 from .. import dispatcher
-from ..errors import TemplateError
 from ..ledger import Filters
 from ..ledger.filters import WAITING
 from ..ledger.operations import Changed
@@ -52,9 +51,10 @@ def retry(**options: Any) -> None:
     """Send failed, unknown, expired, cancelled or suppressed deliveries again, and deferred ones
     now rather than later.
 
-    They keep their Message-ID; all but the deferred ones get fresh attempts. ID is an email's id
-    or the beginning of one; with filters, too, a delivery must match both. Asks first when it is
-    about more than one, and needs --yes where nobody can be asked.
+    Those to suppressed addresses stay as they are. The others keep their Message-ID; all but the
+    deferred ones get fresh attempts. ID is an email's id or the beginning of one; with filters,
+    too, a delivery must match both. Asks first when it is about more than one, and needs --yes
+    where nobody can be asked.
 
     \b
       mailer retry 0193a5b2-1c3d-7abc
@@ -127,14 +127,15 @@ def _steer(
         click.echo(
             f"{output.deliveries(len(erased))} cannot be sent again: {_why(erased)}", err=True
         )
+    held = _held_back(state, chosen) if name == "retry" else set()
+    found = [row for row in found if row.delivery_id not in held]
+    more = {"dry_run": dry_run, **({"suppressed": len(held)} if name == "retry" else {})}
     if not as_json and found:
         click.echo(f"{output.deliveries(len(found))} to {name}:")
         _print_some(found)
-    if name == "retry":
-        _warn_of_suppressed(state, found)
     if dry_run:
         if as_json:
-            output.print_json({done: [as_document(row) for row in found], "dry_run": True})
+            output.print_json({done: [as_document(row) for row in found], **more})
         elif not found:
             click.echo(f"nothing to {name}")
         return
@@ -147,12 +148,12 @@ def _steer(
         click.confirm(question, abort=True, err=True)
     changed = [one for filters in chosen for one in verb(filters, actor=actor())]
     if as_json:
-        output.print_json({done: [one._asdict() for one in changed], "dry_run": False})
+        output.print_json({done: [one._asdict() for one in changed], **more})
     elif changed:
         emails = len({one.email_id for one in changed})
         of = f" of {emails} emails" if emails > 1 else ""
         click.echo(f"{done} {output.deliveries(len(changed))}{of}")
-    elif not erased:
+    elif not (erased or held):
         _print_nothing_changed(state, chosen, allowed)
 
 
@@ -179,18 +180,10 @@ def _why(erased: Sequence[Any]) -> str:
     return f"the content was erased {on}"
 
 
-def _warn_of_suppressed(state: State, found: Sequence[Any]) -> None:
-    """Say whose mail ends as suppressed again, and what to do first."""
-    known = {
-        (row.address, row.category): row
-        for row in state.ledger.suppressions_of({row.recipient for row in found})
-    }
-    hit = {
-        key: None
-        for row in found
-        for key in ((row.recipient.lower(), ""), (row.recipient.lower(), row.category))
-        if key in known and not _overrides(state, row)
-    }
+def _held_back(state: State, chosen: Sequence[Filters]) -> set[int]:
+    """Return the deliveries that are not retried, and say whose they are and what to do first."""
+    held = [one for filters in chosen for one in state.ledger.held_back(filters, None)[1]]
+    hit = dict.fromkeys((one.suppressed.address, one.suppressed.category) for one in held)
     for address, category in [*hit][:_SHOWN]:
         option = f" --category {category}" if category else ""
         remedy = f"`mailer suppressions remove {shlex.quote(address)}{option}`"
@@ -198,13 +191,7 @@ def _warn_of_suppressed(state: State, found: Sequence[Any]) -> None:
         click.echo(f"mailer: {output.printable(words)}", err=True)
     if len(hit) > _SHOWN:
         click.echo(f"mailer: and {len(hit) - _SHOWN} more are suppressed", err=True)
-
-
-def _overrides(state: State, row: Any) -> bool:
-    try:
-        return state.renderer.overrides_suppressions(row.template, row.lane)
-    except TemplateError:
-        return False
+    return {one.delivery_id for one in held}
 
 
 def _print_some(rows: Sequence[Any]) -> None:

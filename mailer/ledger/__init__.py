@@ -76,12 +76,15 @@ class Ledger:
         lease_seconds: float,
         attempts_allowed: int,
         on_events: Callable[[], None] = lambda: None,
+        overriding: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """``on_events`` is called after a commit that noted events for webhooks."""
+        """``on_events`` is called after a commit that noted events for webhooks; ``overriding``
+        returns the templates that go to suppressed addresses too."""
         self.database = database
         self.lease_seconds = lease_seconds
         self.attempts_allowed = attempts_allowed
         self._on_events = on_events
+        self._overriding = overriding
         self._joint = Joint(self._store_plain)
         self._has_events = False
         """Some were stored since somebody was told."""
@@ -185,14 +188,24 @@ class Ledger:
 
     def retry(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
         """Open final deliveries again, with fresh attempts, and make deferred ones due now. Doing
-        it twice changes nothing. Those whose content was erased stay as they are."""
+        it twice changes nothing. Those whose content was erased stay as they are, and those whose
+        recipient is suppressed."""
+        overriding = self._overriding()
         with self.database.begin() as connection:
-            return operations.retry(connection, filters, actor, self.attempts_allowed)
+            return operations.retry(connection, filters, overriding, actor, self.attempts_allowed)
 
     def would_retry(self, filters: Filters, limit: int) -> tuple[int, list[operations.Changed]]:
         """Return how many deliveries ``retry`` would move, and the newest of them."""
         with self.database.read() as connection:
-            return operations.would_retry(connection, filters, limit)
+            return operations.would_retry(connection, filters, self._overriding(), limit)
+
+    def held_back(
+        self, filters: Filters, limit: int | None
+    ) -> tuple[int, list[operations.HeldBack]]:
+        """Return how many deliveries ``retry`` leaves as they are because their recipients are
+        suppressed, and the newest of them."""
+        with self.database.read() as connection:
+            return operations.held_back(connection, filters, self._overriding(), limit)
 
     def cancel(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
         """Cancel queued deliveries; those being sent or final stay as they are."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from ..expressions import now
-from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Email, Status
-from . import events
+from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Email, Status, Suppression
+from . import events, suppressions
 from .filters import IS_DEFERRED, IS_SCHEDULED, Filters
 from .settling import erase_contexts
+from .suppressions import Suppressed
 
 
 class Changed(NamedTuple):
@@ -22,6 +23,15 @@ class Changed(NamedTuple):
     email_id: str
     lane: str
     recipient: str
+
+
+class HeldBack(NamedTuple):
+    """A delivery that is not retried, because it would end as suppressed at once."""
+
+    delivery_id: int
+    email_id: str
+    recipient: str
+    suppressed: Suppressed
 
 
 _CHANGED = (Delivery.id, Delivery.email_id, Delivery.lane, Delivery.recipient)
@@ -41,33 +51,82 @@ def _opened(attempts_allowed: int) -> dict[str, Any]:
 
 
 _IS_FINAL = sa.and_(IS_TROUBLE, Delivery.status.in_(sorted(RETRYABLE)))
-_HAS_CONTENT = sa.exists().where(Email.id == Delivery.email_id, Email.erased_at.is_(None))
+_HAS_CONTENT = (
+    sa.exists().where(Email.id == Delivery.email_id, Email.erased_at.is_(None)).correlate(Delivery)
+)
+_CAN_MOVE = sa.or_(IS_DEFERRED, sa.and_(_IS_FINAL, _HAS_CONTENT))
+
+
+def _is_suppressed(overriding: Collection[str]) -> sa.ColumnElement[bool]:
+    """Return whether a delivery would end as suppressed: `suppressions.choose`, in SQL."""
+    overrides = sa.and_(
+        Email.lane == "critical", sa.func.coalesce(Email.template, "").in_(overriding)
+    )
+    return (
+        sa.exists()
+        .where(
+            Email.id == Delivery.email_id,
+            Suppression.address == sa.func.lower(Delivery.recipient),
+            sa.or_(Suppression.category == "", Suppression.category == Email.category),
+            ~overrides,
+        )
+        .correlate(Delivery)
+    )
 
 
 def would_retry(
-    connection: sa.Connection, filters: Filters, limit: int
+    connection: sa.Connection, filters: Filters, overriding: Collection[str], limit: int
 ) -> tuple[int, list[Changed]]:
     """Return how many deliveries `retry` would move, and the newest of them."""
-    moves = sa.or_(IS_DEFERRED, sa.and_(_IS_FINAL, _HAS_CONTENT))
-    chosen = (*filters.conditions(), moves)
-    number = connection.execute(
-        sa.select(sa.func.count()).select_from(Delivery).where(*chosen)
-    ).scalar_one()
+    chosen = (*filters.conditions(), _CAN_MOVE, ~_is_suppressed(overriding))
     newest = sa.select(*_CHANGED).where(*chosen).order_by(Delivery.id.desc()).limit(limit)
-    return number, [Changed(*row) for row in connection.execute(newest)]
+    return _number(connection, chosen), [Changed(*row) for row in connection.execute(newest)]
+
+
+def held_back(
+    connection: sa.Connection, filters: Filters, overriding: Collection[str], limit: int | None
+) -> tuple[int, list[HeldBack]]:
+    """Return how many deliveries `retry` leaves as they are because their recipients are
+    suppressed, and the newest of them."""
+    chosen = (*filters.conditions(), _CAN_MOVE, _is_suppressed(overriding))
+    newest = (
+        sa.select(Delivery.id, Delivery.email_id, Delivery.recipient, Email.category)
+        .join(Email, Email.id == Delivery.email_id)
+        .where(*chosen)
+        .order_by(Delivery.id.desc())
+        .limit(limit)
+    )
+    rows = connection.execute(newest).all()
+    known = suppressions.among(connection, [row.recipient.lower() for row in rows])
+    held = [
+        HeldBack(row.id, row.email_id, row.recipient, why)
+        for row in rows
+        if (why := suppressions.choose(known, row.recipient, row.category))
+    ]
+    return _number(connection, chosen), held
+
+
+def _number(connection: sa.Connection, chosen: Sequence[sa.ColumnElement[bool]]) -> int:
+    counted = sa.select(sa.func.count()).select_from(Delivery).where(*chosen)
+    return connection.execute(counted).scalar_one()
 
 
 def retry(
-    connection: sa.Connection, filters: Filters, actor: str, attempts_allowed: int
+    connection: sa.Connection,
+    filters: Filters,
+    overriding: Collection[str],
+    actor: str,
+    attempts_allowed: int,
 ) -> list[Changed]:
+    is_welcome = ~_is_suppressed(overriding)
     # First, so that what is opened below cannot be taken for one that waits.
     sooner = (
         sa.update(Delivery)
-        .where(*filters.conditions(), IS_DEFERRED)
+        .where(*filters.conditions(), IS_DEFERRED, is_welcome)
         .values(due_at=now(), updated_at=now())
         .returning(*_CHANGED)
     )
-    is_final = sa.and_(*filters.conditions(), _IS_FINAL)
+    is_final = sa.and_(*filters.conditions(), _IS_FINAL, is_welcome)
     # From here to the commit no content is erased; of what was before, the next statement knows.
     keep = sa.select(Email.id).where(Email.id.in_(sa.select(Delivery.email_id).where(is_final)))
     connection.execute(keep.order_by(Email.id).with_for_update(read=True))

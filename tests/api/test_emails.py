@@ -197,6 +197,36 @@ def test_what_was_cancelled_is_sent_after_a_retry(app: Flask, call: Call, catche
     assert call("GET", f"/emails/{sent['id']}")[1]["last_event"] == "sent"
 
 
+def test_a_retry_says_what_stays_because_it_is_suppressed(
+    app: Flask, call: Call, catcher: Catcher
+) -> None:
+    one = call("POST", "/emails", email(to=["ada@example.com", "bob@example.com"]))[1]["id"]
+    call("POST", f"/emails/{one}/cancel")
+    call("POST", "/suppressions", {"email": "ada@example.com"})
+    asked = {"states": ["cancelled"]}
+    counted = call("POST", "/emails/retry", {**asked, "dry_run": True})[1]
+    assert (counted["deliveries"], counted["suppressed"]) == (1, 1)
+    (left_out,) = counted["left_out"]
+    assert (left_out["email_id"], left_out["recipient"]) == (one, "ada@example.com")
+    assert left_out["reason"].startswith("added to the suppressions on 20")
+    status, answer = call("POST", f"/emails/{one}/retry")
+    assert (status, answer["deliveries"], answer["suppressed"]) == (200, 1, 1)
+    assert answer["left_out"] == [left_out]
+    assert drain(of(app), "default") == 1
+    status, answer = call("POST", f"/emails/{one}/retry")
+    assert (status, answer["name"]) == (422, "validation_error")
+    assert answer["message"] == (
+        f"There is nothing to retry: ada@example.com is suppressed: {left_out['reason']}."
+    )
+    many = call("POST", "/emails/retry", asked)[1]
+    assert (many["deliveries"], many["suppressed"], many["data"]) == (0, 1, [])
+    states = {
+        each["recipient"]: each["state"]
+        for each in call("GET", f"/emails/{one}/deliveries")[1]["data"]
+    }
+    assert states == {"ada@example.com": "cancelled", "bob@example.com": "sent"}
+
+
 def test_the_pages_still_answer_as_pages(app: Flask) -> None:
     answer = app.test_client().get("/nothing", headers={"Accept": "text/html"})
     assert (answer.status_code, answer.mimetype) == (404, "text/html")

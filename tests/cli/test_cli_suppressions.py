@@ -86,10 +86,11 @@ def test_a_retry_says_whom_it_will_not_reach_and_what_to_do_first(
             "mailer: ann@example.com is suppressed, so that nothing is sent there: first "
             f"{remedy}\n"
         )
-    shown = run("show", email_id).stdout
-    assert "attempt 2: suppressed: bounced on 20" in shown
-    assert f"550 5.1.1 no such user; {remedy} lets mail through again" in shown
-    assert shown.endswith("sends it, once its recipient is not suppressed any more.\n")
+        if "--json" in options:
+            assert json.loads(result.stdout) == {"retried": [], "dry_run": False, "suppressed": 1}
+        else:
+            assert result.stdout == ("nothing to retry\n" if options else "")
+    assert "attempt 2" not in run("show", email_id).stdout
     run("suppressions", "remove", "ann@example.com")
     assert run("retry", email_id).stderr == ""
     assert len(catcher.messages()) == 1

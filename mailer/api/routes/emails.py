@@ -26,6 +26,7 @@ from ..schemas.emails import (
     Delivery,
     Email,
     EmailId,
+    LeftOut,
     Reschedule,
     Retried,
     RetriedDelivery,
@@ -195,20 +196,24 @@ def cancel(email_id: str) -> Changed:
     "/emails/<id:email_id>/retry",
     scope="manage",
     answers=Retried,
-    errors={422: "Nothing of it failed or was deferred."},
+    errors={422: "Nothing of it failed or was deferred, or its recipients are suppressed."},
     test_keys=True,
 )
 def retry(email_id: str) -> Retried:
     """Retry an email.
 
-    What failed is sent again, and what is deferred now.
+    What failed is sent again, and what is deferred now. What is for suppressed addresses stays as
+    it is.
     """
     dispatcher.check_known(email_id)
-    moved = dispatcher.retry(
-        Filters(email_id=email_id, is_test=key().is_test or None), actor=_actor()
-    )
-    _check_moved(moved, "There is nothing to retry: nothing of it failed or was deferred.")
-    return Retried(id=email_id, deliveries=len(moved))
+    filters = Filters(email_id=email_id, is_test=key().is_test or None)
+    moved = dispatcher.retry(filters, actor=_actor())
+    suppressed, left_out = _left_out(filters)
+    why = "nothing of it failed or was deferred"
+    if left_out:
+        why = f"{left_out[0].recipient} is suppressed: {left_out[0].reason}"
+    _check_moved(moved, f"There is nothing to retry: {why}.")
+    return Retried(id=email_id, deliveries=len(moved), suppressed=suppressed, left_out=left_out)
 
 
 @operation(
@@ -222,8 +227,8 @@ def retry(email_id: str) -> Retried:
 def retry_many(body: RetryMany) -> RetriedMany:
     """Retry many emails.
 
-    Of all that match, what failed is sent again, and what is deferred now.
-    With `dry_run` it is only counted.
+    Of all that match, what failed is sent again, and what is deferred now. What is for suppressed
+    addresses stays as it is. With `dry_run` it is only counted.
     """
     filters = replace(body.filters(), is_test=key().is_test or None)
     if body.dry_run:
@@ -231,14 +236,25 @@ def retry_many(body: RetryMany) -> RetriedMany:
     else:
         moved = dispatcher.retry(filters, actor=_actor())
         number = len(moved)
+    suppressed, left_out = _left_out(filters)
     return RetriedMany(
         dry_run=body.dry_run,
         deliveries=number,
+        suppressed=suppressed,
+        left_out=left_out,
         data=[
             RetriedDelivery(email_id=one.email_id, recipient=one.recipient)
             for one in moved[:RETRIED_SHOWN]
         ],
     )
+
+
+def _left_out(filters: Filters) -> tuple[int, list[LeftOut]]:
+    number, held = current().ledger.held_back(filters, RETRIED_SHOWN)
+    return number, [
+        LeftOut(email_id=one.email_id, recipient=one.recipient, reason=one.suppressed.reason)
+        for one in held
+    ]
 
 
 def _sorted_out(

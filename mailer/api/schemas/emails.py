@@ -239,11 +239,24 @@ class Changed(Answer):
     id: str
 
 
+class LeftOut(Answer):
+    """A delivery that is not sent again."""
+
+    email_id: str
+    recipient: str
+    reason: str
+    """Why its recipient is suppressed."""
+
+
 class Retried(Changed):
     """An email that is sent again."""
 
     deliveries: int
     """How many are sent again."""
+    suppressed: int
+    """How many stay as they are, because their recipients are suppressed."""
+    left_out: list[LeftOut]
+    """The first 100 of those."""
 
 
 class RetryMany(Body):
@@ -298,8 +311,12 @@ class RetriedMany(Answer):
     dry_run: bool
     deliveries: int
     """How many are sent again, or would be."""
+    suppressed: int
+    """How many stay as they are, because their recipients are suppressed."""
     data: list[RetriedDelivery]
-    """The first 100 of them."""
+    """The first 100 of those that are sent again, or would be."""
+    left_out: list[LeftOut]
+    """The first 100 of those that are suppressed."""
 
 
 # Of an email with several recipients, the first of these that one of them is in.
