@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 from . import message, plaintext, unsubscribe
 from .content import Address, Attachment, Content, Context
-from .errors import RenderError, SettingError
+from .errors import LoaderError, MissingVariable, RenderError, SettingError
 from .inbound.told import POSTMARK_HEADER
-from .state import State
+from .state import Loader, State
 
 _POSTMARK = POSTMARK_HEADER.lower()
+_LOADER_FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError)
+"""What a context loader does wrong with what it was given, now and at every attempt. Others may
+pass: a ValueError, too, since that is what becomes of another service's wrong answer."""
 
 
 class Composed(NamedTuple):
@@ -37,7 +40,7 @@ def compose(
     with a context loader, which is told for whom it loads.
     Its attachments are those of the ledger unless given. Returns None when its context loader no
     longer wants it. Raises RenderError or MessageError; TemplateError when its template is not
-    here, SettingError when no link can be made; what a context loader raises comes through.
+    here, SettingError when no link can be made; what else a context loader raises comes through.
     """
     link = None if email.category is None else unsubscribe_link(state, email.category, recipient)
     content = _content(state, email, recipient, link)
@@ -100,7 +103,7 @@ def _content(state: State, email: Any, recipient: str, link: str | None) -> Cont
     context = email.context or {}
     if loader := state.loaders.get(email.template):
         named = [address for name in ("to", "cc") for _, address in email.addresses[name]]
-        loaded = loader(Context(context, [recipient, *named]))
+        loaded = _load(email.template, loader, Context(context, [recipient, *named]))
         if loaded is None:
             return None
         if not isinstance(loaded, dict):
@@ -113,3 +116,14 @@ def _content(state: State, email: Any, recipient: str, link: str | None) -> Cont
         context = {**context, unsubscribe.VARIABLE: link}
     content = state.renderer.render(email.template, context, email.locale)
     return content if email.subject is None else content._replace(subject=email.subject)
+
+
+def _load(template: str, loader: Loader, context: Context) -> dict[str, Any] | None:
+    try:
+        return loader(context)
+    except MissingVariable as error:
+        words = f"needs {str(error)[:80]}, which was not dispatched"
+        raise LoaderError(f"the context loader of {template!r} {words}") from error
+    except _LOADER_FAULTS as error:
+        words = f"raised {type(error).__name__}"
+        raise LoaderError(f"the context loader of {template!r} {words}") from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+from .errors import MissingVariable
 
 
 class Address(NamedTuple):
@@ -24,6 +26,9 @@ class Context(dict[str, Any]):
         self.recipients = frozenset(address.lower() for address in recipients)
         """Whom this copy goes to, and whom its head names, in lower case. Whoever mints a secret
         for somebody sees here that nobody else gets it: an email can be dispatched to anybody."""
+
+    def __missing__(self, name: str) -> NoReturn:
+        raise MissingVariable(name)
 
 
 class Content(NamedTuple):

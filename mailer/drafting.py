@@ -268,7 +268,7 @@ class _Drafting:
         if category is not None and unsubscribe.VARIABLE in context:
             words = "which stands for the link of the email's category"
             self._problem("context", f"expected no {unsubscribe.VARIABLE}, {words}")
-        if template is not None and template.name not in self.state.loaders:
+        if template is not None:
             missing = self._required(template) - context.keys()
             if category is not None:
                 missing -= {unsubscribe.VARIABLE}
@@ -278,6 +278,8 @@ class _Drafting:
         return Written(context, written)
 
     def _required(self, template: EmailTemplate) -> frozenset[str]:
+        if template.name in self.state.loaders:
+            return frozenset(self.state.needs.get(template.name, ()))
         try:
             return self.state.renderer.required(template.name, self.request.locale)
         except TemplateError as error:

@@ -41,6 +41,14 @@ class RenderError(MailerError):
     """A template failed on this context: says which template, line and reason."""
 
 
+class LoaderError(RenderError):
+    """A context loader failed on what was dispatched, and would at each attempt."""
+
+
+class MissingVariable(MailerError, KeyError):
+    """A context loader asked for a variable that was not dispatched."""
+
+
 class MessageError(MailerError):
     """The bytes of a message broke a rule of the gate; nothing was sent."""
 

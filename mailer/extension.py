@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import flask_mail
 from flask import Flask
@@ -22,6 +22,7 @@ class Mailer:
 
     def __init__(self, app: Flask | None = None) -> None:
         self.loaders: dict[str, Loader] = {}
+        self._needs: dict[str, Collection[str]] = {}
         if app is not None:
             self.init_app(app)
 
@@ -40,22 +41,24 @@ class Mailer:
             app.config["MAILER_NAMESPACE"],
             sweep_seconds=app.config["MAILER_SWEEP_SECONDS"],
         )
-        app.extensions["mailer"] = State(app, self.loaders)
+        app.extensions["mailer"] = State(app, self.loaders, self._needs)
         app.cli.add_command(group)
 
-    def loader(self, template: str) -> Callable[[Loader], Loader]:
+    def loader(self, template: str, *, needs: Collection[str] = ()) -> Callable[[Loader], Loader]:
         """Register a context loader for a template::
 
-            @mailer.loader("reset_password")
+            @mailer.loader("reset_password", needs=["user_id"])
             def load(context): ...
 
         It runs in the worker, under the app context, just before the email is rendered: what it
         returns is rendered instead of the context that was dispatched, and was never stored
         anywhere. It may return None: the email is no longer wanted, and is cancelled.
+        ``needs`` are the variables without which `dispatch` refuses.
         """
 
         def register(load: Loader) -> Loader:
             self.loaders[template] = load
+            self._needs[template] = needs
             return load
 
         return register

@@ -22,9 +22,11 @@ def init_app(app: Flask) -> None:
     signals.password_reset_requested.connect(offer_reset, sender=app)
     signals.password_changed.connect(tell_password_changed, sender=app)
 
-    loaders = state.of(app).loaders
-    loaders["confirm_email"] = load_confirm_email
-    loaders["reset_password"] = load_reset_password
+    mailer = state.of(app)
+    mailer.loaders["confirm_email"] = load_confirm_email
+    mailer.needs["confirm_email"] = {"user_id"}
+    mailer.loaders["reset_password"] = load_reset_password
+    mailer.needs["reset_password"] = {"address"}
 
 
 # Receivers. They record in the transaction of the flow: user and email are stored together.

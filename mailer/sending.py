@@ -13,7 +13,14 @@ from functools import partial
 from . import shutdown
 from .admission import Admission
 from .composition import Composed, compose
-from .errors import LedgerUnavailable, MessageError, RenderError, SettingError, TemplateError
+from .errors import (
+    LedgerUnavailable,
+    LoaderError,
+    MessageError,
+    RenderError,
+    SettingError,
+    TemplateError,
+)
 from .fan import fan_out
 from .interchange import Sent
 from .ledger import Batch, Claimed
@@ -288,6 +295,8 @@ def _compose(state: State, claimed: Claimed) -> Composed | Outcome:
     try:
         composed = compose(state, email, claimed.recipient)
     except (RenderError, MessageError) as error:
+        if isinstance(error, LoaderError):
+            _log_where(email.id, str(error), error.__cause__ or error)
         return Outcome(Kind.UNRENDERABLE, "render", words=str(error))
     except LedgerUnavailable as error:
         return Outcome(Kind.NOT_STARTED, "render", words=str(error))
@@ -298,13 +307,17 @@ def _compose(state: State, claimed: Claimed) -> Composed | Outcome:
         # A context loader is the application's code and may raise anything. Perhaps its database
         # was away for a moment: later, until the attempts are used up.
         words = f"the context loader of {email.template!r} raised {type(error).__name__}"
-        # Its message may hold what it was about: only where it happened is logged.
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        log.warning("email=%s %s\n%s", email.id, words, frames)
+        _log_where(email.id, words, error)
         return Outcome(Kind.DEFERRED, "render", words=words)
     if composed is None:
         return Outcome(Kind.UNWANTED, "render", words="its context loader no longer wants it")
     return composed
+
+
+def _log_where(email_id: str, words: str, error: BaseException) -> None:
+    # Its message may hold what it was about: only where it happened is logged.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.warning("email=%s %s\n%s", email_id, words, frames)
 
 
 _NOT_STARTED = Outcome(Kind.NOT_STARTED)

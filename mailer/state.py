@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,14 @@ _PACKAGE = Path(__file__).parent
 class State:
     """Everything that `Mailer` adds to one app: ``app.extensions["mailer"]``."""
 
-    def __init__(self, app: Flask, loaders: dict[str, Loader]) -> None:
+    def __init__(
+        self, app: Flask, loaders: dict[str, Loader], needs: dict[str, Collection[str]]
+    ) -> None:
         self.app = app
         self.config = app.config
         self.loaders = loaders
+        self.needs = needs
+        """By template: the variables that its context loader must be given."""
         _states.add(self)
 
     @property

@@ -187,6 +187,35 @@ def test_a_context_loader_that_raises_is_tried_again(app: Flask, catcher: Catche
     )
 
 
+class Nothing:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("load", "told"),
+    [
+        (lambda context: {"start_url": context["user_id"]}, "needs 'user_id', which was not"),
+        (lambda context: dict[str, str]()["canary"], "raised KeyError"),
+        (lambda context: [][context["user"]], "raised IndexError"),
+        (lambda context: context["user"] + "canary", "raised TypeError"),
+        (lambda context: Nothing().canary, "raised AttributeError"),  # type: ignore[attr-defined]
+        (lambda context: 1 / (context["user"] - 1), "raised ZeroDivisionError"),
+    ],
+)
+def test_a_context_loader_that_fails_on_what_it_was_given_fails_its_delivery_at_once(
+    app: Flask, catcher: Catcher, caplog: pytest.LogCaptureFixture, load: Any, told: str
+) -> None:
+    of(app).loaders["welcome"] = load
+    with app.app_context():
+        dispatch("welcome", to="ada@example.com", context={"user": 1})
+    row = delivery(app)
+    assert (row.status, row.attempts) == ("failed", 1)
+    assert row.reason.startswith(f"the context loader of 'welcome' {told}")
+    assert "canary" not in row.reason
+    assert "in <lambda>" in caplog.text
+    assert catcher.messages() == []
+
+
 def test_what_a_loader_loads_is_mailed_but_never_stored(app: Flask, catcher: Catcher) -> None:
     of(app).loaders["welcome"] = lambda context: {"start_url": "https://a.example/canary-token"}
     catcher.script("rcpt", "451 later", times=1)

@@ -166,6 +166,18 @@ def test_the_sender_may_be_missing_only_when_a_default_is_set(make_app: AppFacto
         assert "MAIL_DEFAULT_SENDER" in problems(**HELLO)["sender"]
 
 
+def test_what_a_context_loader_needs_is_asked_of_the_caller(app: Flask) -> None:
+    told = problems(template="reset_password", to="ada@example.com", context={"adress": "x"})
+    assert told == {"context": "template 'reset_password' also needs: address"}
+    own = Flask("own")
+    own.config.update(MAIL_DEFAULT_SENDER="a@example.com", CELERY={"broker_url": "memory://"})
+    mailer = Mailer(own)
+    mailer.loader("welcome", needs=["user_id"])(lambda context: None)
+    with own.app_context():
+        told = problems(template="welcome", to="ada@example.com", context={"user": 7})
+    assert told == {"context": "template 'welcome' also needs: user_id"}
+
+
 def test_a_template_says_lane_expiry_and_policy_and_the_caller_can_override(app: Flask) -> None:
     email = dispatch("reset_password", to="ada@example.com", context={"address": "x"})
     assert email.lane == "critical"
