@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +21,7 @@ from mailer.ledger.joint import Joint
 from mailer.models import Delivery, Email
 from mailer.state import of
 from tests.conftest import AppFactory
-from tests.worker import wait_until
+from tests.worker import CHECKOUT, wait_until
 
 
 class Desk:
@@ -145,11 +149,44 @@ def test_nobody_waits_for_a_thread_that_ended_while_it_waited(
     assert desk.groups == [["a"], ["c"]]
 
 
-def test_a_forked_child_waits_for_no_thread_of_its_parent(make_app: AppFactory) -> None:
-    state = of(make_app())
-    inherited = state.ledger
-    state.forget()
-    assert state.ledger is not inherited
+def forked(settings: dict[str, Any], database: Database, moment: str) -> dict[str, str]:
+    """Fork at a ``moment`` of `tests.forking`; return how it went for each process."""
+    url = database.url.render_as_string(hide_password=False)
+    given = {**settings, "MAILER_DATABASE_URL": url, "CELERY": {"broker_url": "memory://"}}
+    command = [sys.executable, "-m", "tests.forking", json.dumps(given), moment]
+    # Newer Pythons warn of what is done here on purpose.
+    environ = {**os.environ, "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    done = subprocess.run(
+        command, cwd=CHECKOUT, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def recipients(database: Database) -> set[str]:
+    with database.read() as connection:
+        rows = connection.execute(sa.select(Delivery.recipient))
+        return {row.recipient.partition("@")[0] for row in rows}
+
+
+def test_a_forked_child_waits_for_no_thread_of_its_parent(
+    make_app: AppFactory, settings: dict[str, Any]
+) -> None:
+    database = of(make_app()).database
+    went = forked(settings, database, "line")
+    assert went == {"child": "stored", "later": "stored", "parent": "stored"}
+    assert recipients(database) == {"parent", "thread", "child", "later", "again"}
+
+
+def test_a_child_that_was_forked_during_a_write_can_write_in_postgresql_alone(
+    settings: dict[str, Any], database: Database
+) -> None:
+    went = forked(settings, database, "write")
+    how = "the ledger cannot be used: database is locked" if database.is_sqlite else "stored"
+    assert went == {"child": how, "later": how, "parent": "stored"}
+    of_child = set() if database.is_sqlite else {"child", "later"}
+    assert recipients(database) == {"parent", "again"} | of_child
 
 
 def draft(number: int) -> Draft:
