@@ -11,7 +11,7 @@ import uuid
 import sqlalchemy as sa
 from flask import Flask, Response, jsonify, request
 
-from mailer.api.schemas.emails import SendEmail
+from mailer.api.schemas.sending import SendEmail
 from mailer.config import load
 from mailer.db import Database
 

@@ -16,7 +16,7 @@ from ..rates import Taken
 from ..state import current
 from .authentication import key
 from .errors import ApiError
-from .schemas.emails import SendEmail
+from .schemas.sending import SendEmail
 
 
 def drafted(body: SendEmail, idempotency_key: str | None) -> Draft:

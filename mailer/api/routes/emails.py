@@ -18,24 +18,16 @@ from ..authentication import key
 from ..errors import ApiError, described
 from ..operations import operation
 from ..schemas.base import ListOf, Page
-from ..schemas.emails import (
+from ..schemas.emails import Changed, Delivery, Email, Reschedule
+from ..schemas.retries import (
     RETRIED_SHOWN,
-    Batch,
-    BatchError,
-    Changed,
-    Delivery,
-    Email,
-    EmailId,
     LeftOut,
-    Reschedule,
     Retried,
     RetriedDelivery,
     RetriedMany,
     RetryMany,
-    SendBatch,
-    SendEmail,
-    Wrong,
 )
+from ..schemas.sending import Batch, BatchError, EmailId, SendBatch, SendEmail, Wrong
 
 _KEY_MAX = 256
 _ACTOR_MAX = 100
