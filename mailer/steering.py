@@ -26,9 +26,11 @@ Apply = Callable[[sa.Connection], Step]
 
 def prepare_retry(state: State, job: sa.Row[Any]) -> Apply:
     """Prepare to retry the next ones."""
-    allowed = state.ledger.attempts_allowed
+    allowed, overriding = state.ledger.attempts_allowed, state.renderer.overriding()
     return _prepare(
-        state, job, lambda one, filters: operations.retry(one, filters, job.actor, allowed)
+        state,
+        job,
+        lambda one, filters: operations.retry(one, filters, overriding, job.actor, allowed),
     )
 
 

@@ -52,8 +52,9 @@ class Groups(NamedTuple):
 
 def fold(words: str | None) -> str:
     """Return what of a server's words is alike for all whom it says it to."""
-    text = _LINK.sub("LINK", words or "")
-    text = _NUMBER.sub("N", _ID.sub("ID", _ADDRESS.sub("ADDRESS", text)))
+    text = words or ""
+    for differs in (_LINK, _ADDRESS, _ID, _NUMBER):
+        text = differs.sub("…", text)
     return " ".join(text.split())[:WORDS_MAX]
 
 

@@ -145,6 +145,18 @@ def test_what_was_erased_is_said_and_left_out(app: Flask, sign_in: SignIn) -> No
 
 
 @pytest.mark.usefixtures("failed")
+def test_who_is_suppressed_is_said_and_left_out(app: Flask, sign_in: SignIn) -> None:
+    of(app).ledger.suppress(["gone1@example.com"], origin="manual")
+    browser = sign_in()
+    refused = links(browser.get("/ops/failed"), "/ops/failed/failed/")[0]
+    page = browser.get(f"{refused}/confirm?verb=retry").text
+    assert "<h1>Retry: 2 deliveries</h1>" in page
+    assert "1 more stay as they are: their recipients are suppressed" in page
+    follow(browser, f"{refused}/confirm?verb=retry")
+    assert sorted(statuses(app)[:3]) == ["failed", "sent", "sent"]
+
+
+@pytest.mark.usefixtures("failed")
 def test_a_viewer_sees_no_buttons(sign_in: SignIn) -> None:
     browser = sign_in("viewer")
     refused = links(browser.get("/ops/failed"), "/ops/failed/failed/")[0]

@@ -8,7 +8,7 @@ from flask import request
 from werkzeug.exceptions import BadRequest, NotFound
 
 from ... import health
-from ...ledger import failures
+from ...ledger import Filters, failures
 from ...ledger.record import uuid7
 from ...state import current
 from ..blueprint import Answer, view
@@ -75,8 +75,8 @@ def confirm(state: str, cause: str) -> Answer:
         raise BadRequest(f"verb: expected one of {expected} for what is {state}, got {verb!r}")
     ids = {_whole(one, "ids") for one in request.args.getlist("ids")}
     chosen = [row for row in rows if not ids or row.id in ids]
-    erased = [row for row in chosen if row.erased_at] if verb in {"retry", "resend"} else []
-    meant = [row for row in chosen if row not in erased]
+    erased, suppressed = _left_out(chosen, verb)
+    meant = [row for row in chosen if row.id not in erased | suppressed]
     recipients = list(dict.fromkeys(row.recipient for row in meant))
     return page(
         "confirm",
@@ -89,11 +89,25 @@ def confirm(state: str, cause: str) -> Answer:
         is_some=bool(ids),
         is_more=len(rows) == failures.LOOKED_AT and not ids,
         erased=len(erased),
+        suppressed=len(suppressed),
         recipients=recipients[:_NAMED],
         others=len(recipients) - _NAMED,
         hindrances=_hindrances({row.lane for row in meant}) if verb in {"retry", "resend"} else {},
         job_id=uuid7(),
     )
+
+
+def _left_out(chosen: list[Any], verb: str) -> tuple[set[int], set[int]]:
+    """Return which cannot be sent: their content was erased, or their recipient is suppressed."""
+    if verb not in {"retry", "resend"}:
+        return set(), set()
+    erased = {row.id for row in chosen if row.erased_at}
+    if verb == "resend":
+        return erased, set()
+    _, held = current().ledger.held_back(
+        Filters(delivery_ids=[row.id for row in chosen if row.id not in erased]), None
+    )
+    return erased, {one.delivery_id for one in held}
 
 
 def _matching(state: str, cause: str, limit: int, *, below: int | None = None) -> list[Any]:
