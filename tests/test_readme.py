@@ -65,6 +65,7 @@ AS_A_SERVICE = [
     '-H "Content-Type: application/json" -d \'{"from": "orders@shop.example.com", '
     '"to": "ada@example.com", "subject": "Your order", "text": "Thank you!"}\'',
     "mailer status",
+    "mailer failed",
     "mailer list --state failed --since 2h",
     "mailer show ID",
     "mailer retry --code 451 --since 2h --yes",
@@ -191,7 +192,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     dotenv, parts = AS_A_SERVICE[:5], AS_A_SERVICE[5:9]
     create_key, export_key, curl, *on_call = AS_A_SERVICE[9:]
     upgrade, gunicorn, worker, beat = parts
-    status, listing, show, retry, pause, resume, transports, rest, test = on_call
+    status, failed, listing, show, retry, pause, resume, transports, rest, test = on_call
     for line in dotenv:
         terminals.run(line)
     terminals.run(upgrade)
@@ -208,6 +209,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
         assert answer.status == 202
     catcher.wait_for(1, to="ada@example.com")
     terminals.run(status)
+    assert "nothing failed" in terminals.run(failed)
     terminals.run(listing)
     (row,) = json.loads(terminals.run("mailer list --json"))["deliveries"]
     shown = terminals.run(show.replace("ID", row["email_id"]))

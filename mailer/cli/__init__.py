@@ -19,6 +19,7 @@ _COMMANDS = {
     "send": "send:send",
     "list": "listing:list_deliveries",
     "show": "show:show",
+    "failed": "failed:failed",
     "retry": "steering:retry",
     "cancel": "steering:cancel",
     "resolve": "steering:resolve",
