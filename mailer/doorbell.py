@@ -51,7 +51,7 @@ class Doorbell:
         *,
         namespace: str,
         task_seconds: float,
-        task: str = TASK,
+        task: str,
         each: bool = False,
     ) -> None:
         """``redis_url`` None: every ring publishes (a broker that is not Redis). ``task``: what is

@@ -17,7 +17,7 @@ from .burst import EXIT_SECONDS
 from .config import message_budget, message_timeout, transports
 from .content import Context
 from .db import Database, located
-from .doorbell import RUN_TASK, TELL_TASK, WEBHOOKS, Doorbell
+from .doorbell import RUN_TASK, TASK, TELL_TASK, WEBHOOKS, Doorbell
 from .errors import MailerError
 from .ledger import Ledger
 from .rates import Rates
@@ -81,12 +81,7 @@ class State:
 
     @cached_property
     def doorbell(self) -> Doorbell:
-        return Doorbell(
-            self.celery,
-            self.redis_url,
-            namespace=self.config["MAILER_NAMESPACE"],
-            task_seconds=self.config["MAILER_TASK_SECONDS"],
-        )
+        return self._bell(TASK)
 
     @cached_property
     def rates(self) -> Rates:
@@ -94,23 +89,20 @@ class State:
 
     @cached_property
     def events_bell(self) -> Doorbell:
-        return Doorbell(
-            self.celery,
-            self.redis_url,
-            namespace=self.config["MAILER_NAMESPACE"],
-            task_seconds=self.config["MAILER_TASK_SECONDS"],
-            task=TELL_TASK,
-        )
+        return self._bell(TELL_TASK)
 
     @cached_property
     def jobs_bell(self) -> Doorbell:
+        return self._bell(RUN_TASK, each=True)
+
+    def _bell(self, task: str, *, each: bool = False) -> Doorbell:
         return Doorbell(
             self.celery,
             self.redis_url,
             namespace=self.config["MAILER_NAMESPACE"],
             task_seconds=self.config["MAILER_TASK_SECONDS"],
-            task=RUN_TASK,
-            each=True,
+            task=task,
+            each=each,
         )
 
     def ring_for_events(self) -> None:

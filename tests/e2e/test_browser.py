@@ -2,109 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from email.message import EmailMessage
-from pathlib import Path
 from smtplib import SMTP
-from threading import Thread
-from typing import Any
 
-import pytest
-from flask import Flask
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from werkzeug.serving import make_server
+from playwright.sync_api import Page, expect
 
 from mailer.dev.catcher import Catcher
 
-from ..conftest import AppFactory
-from ..worker import worker
+from .browser import Watch, fits
 
 PASSWORD = "correct horse battery staple"
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next((found for name in names if (found := shutil.which(name))), None)
-    if program is None:
-        reason = "no Chromium here: install the package chromium to run these tests"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=program,
-            args=[
-                "--no-sandbox",
-                "--disable-quic",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
-        yield started
-        started.close()
-
-
-class Watch:
-    """What a page must never do: complain, ask another server, run a script from an email."""
-
-    def __init__(self, page: Page) -> None:
-        self.complaints: list[str] = []
-        page.on("console", lambda said: self._complain(said.type, said.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", self._dialog)
-        page.on("request", lambda request: self._request(request.url))
-        page.on("requestfailed", lambda request: self._refused(request.url, request.failure))
-
-    def _complain(self, kind: str, text: str) -> None:
-        if kind in {"error", "warning"}:
-            self.complaints.append(text)
-
-    def _dialog(self, dialog: Any) -> None:
-        self.complaints.append(f"dialog {dialog.message}")
-        dialog.dismiss()
-
-    def _request(self, url: str) -> None:
-        if not url.startswith(("http://127.0.0.1:", "data:", "about:", "blob:")):
-            self.complaints.append(f"request to {url}")
-
-    def _refused(self, url: str, why: str | None) -> None:
-        if why == "csp":  # the browser tells of requests that it then did not make
-            told = f"request to {url}"
-            self.complaints = [line for line in self.complaints if line != told]
-
-
-@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
-def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    opened = browser.new_context(viewport=request.param).new_page()
-    opened.set_default_timeout(10_000)
-    yield opened
-    opened.context.close()
-
-
-@pytest.fixture
-def site(make_app: AppFactory, stack: dict[str, Any], tmp_path: Path) -> Iterator[str]:
-    """The service over HTTP, with a worker; yields its address."""
-    server = make_server("127.0.0.1", 0, Flask("reserves a port"), threaded=True)
-    url = f"http://127.0.0.1:{server.server_port}"
-    settings = {**stack, "MAILER_BASE_URL": url}
-    server.app = make_app(**settings)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    with worker(settings, tmp_path / "worker.log", "--concurrency", "1"):
-        yield url
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def fits(page: Page) -> bool:
-    """Whether nothing of the page is wider than the window."""
-    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
 def test_a_person_signs_up_confirms_and_resets_a_password_by_the_links_in_the_emails(
