@@ -76,10 +76,9 @@ def _next(state: State, job: sa.Row[Any]) -> list[int]:
     if "ids" in details:
         return sorted((one for one in details["ids"] if one < below), reverse=True)[:AT_ONCE]
     with state.database.read() as connection:
-        rows = failures.matching(
+        return failures.matching(
             connection, details["state"], details["cause"], below=below, limit=AT_ONCE
         )
-        return [row.id for row in rows]
 
 
 def _due(changed: Iterable[Changed]) -> dict[str, str]:

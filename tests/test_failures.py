@@ -70,12 +70,15 @@ def test_failures_are_grouped_the_largest_group_first(
     ]
     largest, smaller = found.groups
     with of(app).database.read() as connection:
-        rows = list(failures.matching(connection, "failed", largest.cause, limit=2))
+        ids = failures.matching(connection, "failed", largest.cause, limit=2)
+        rows = failures.shown(connection, ids)
         assert [row.recipient for row in rows] == ["gone3@example.com", "gone2@example.com"]
-        (last,) = failures.matching(connection, "failed", largest.cause, below=rows[-1].id, limit=2)
+        ids = failures.matching(connection, "failed", largest.cause, below=ids[-1], limit=2)
+        (last,) = failures.shown(connection, ids)
         assert last.recipient == "gone1@example.com"
-        deferred = list(failures.matching(connection, "deferred", smaller.cause, limit=9))
-        assert {row.recipient for row in deferred} == {"grey@example.com", "gray@example.com"}
+        deferred = failures.matching(connection, "deferred", smaller.cause, limit=9)
+        rows = failures.shown(connection, deferred)
+        assert {row.recipient for row in rows} == {"grey@example.com", "gray@example.com"}
 
 
 def test_the_newest_are_looked_at_however_many_there_are(

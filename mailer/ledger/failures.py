@@ -4,18 +4,19 @@ addresses and numbers the reason is one."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from ..expressions import one_of
 from ..models import IS_TROUBLE, IS_WAITING_AGAIN, Delivery, Email
-from .filters import STATE_OF
 
-LOOKED_AT = 20_000
-"""The newest of each state: so many are read in a tenth of a second."""
+LOOKED_AT = 10_000
+"""The newest of each state: so that it takes as long on a bad day."""
 WORDS_MAX = 160
 STATES = ("failed", "unknown", "expired", "deferred")
 """The states that are grouped."""
@@ -47,9 +48,10 @@ class Groups(NamedTuple):
     groups: Sequence[Group]
     """The largest first."""
     is_all: bool
-    """False: there is more than was looked at, and the numbers are of the newest."""
+    """False: there may be more than was looked at, and the numbers are of the newest."""
 
 
+@lru_cache(LOOKED_AT)
 def fold(words: str | None) -> str:
     """Return what of a server's words is alike for all whom it says it to."""
     text = words or ""
@@ -69,66 +71,69 @@ def groups(connection: sa.Connection) -> Groups:
     found: dict[str, Group] = {}
     is_all = True
     for state in STATES:
-        rows = list(connection.execute(_newest(state).limit(LOOKED_AT + 1)))
-        is_all = is_all and len(rows) <= LOOKED_AT
-        for row in rows[:LOOKED_AT]:
-            cause = cause_of(state, row.code, row.enhanced, row.reason)
-            known = found.get(cause)
-            if known is None:
-                found[cause] = Group(
-                    cause, state, row.code, row.enhanced, fold(row.reason), 1, row.updated_at
-                )
-            else:
-                newest_at = max(known.newest_at, row.updated_at)
-                found[cause] = known._replace(number=known.number + 1, newest_at=newest_at)
+        newest = _newest(state).limit(LOOKED_AT).subquery()
+        reason = (newest.c.code, newest.c.enhanced, newest.c.reason)
+        rows = connection.execute(
+            sa.select(*reason, sa.func.count(), sa.func.max(newest.c.updated_at)).group_by(*reason)
+        ).all()
+        is_all = is_all and sum(row[3] for row in rows) < LOOKED_AT
+        for code, enhanced, words, number, newest_at in rows:
+            cause = cause_of(state, code, enhanced, words)
+            one = Group(cause, state, code, enhanced, fold(words), number, newest_at)
+            known = found.get(cause, one._replace(number=0))
+            found[cause] = one._replace(
+                number=known.number + number, newest_at=max(known.newest_at, newest_at)
+            )
     return Groups(sorted(found.values(), key=lambda one: -one.number), is_all)
 
 
 def matching(
     connection: sa.Connection, state: str, cause: str, *, below: int | None = None, limit: int
-) -> Iterator[sa.Row[Any]]:
-    """Yield deliveries of one reason, the newest first: those with ids below ``below``."""
-    statement = _newest(state)
-    found = 0
-    while found < limit:
-        part = statement if below is None else statement.where(Delivery.id < below)
-        rows = list(connection.execute(part.limit(max(500, limit))))
-        for row in rows:
-            if cause_of(state, row.code, row.enhanced, row.reason) == cause:
-                found += 1
-                yield row
-                if found == limit:
-                    return
+) -> list[int]:
+    """Return the ids of deliveries of one reason, the newest first: those below ``below``."""
+    found: list[int] = []
+    while len(found) < limit:
+        part = _newest(state) if below is None else _newest(state).where(Delivery.id < below)
+        rows = connection.execute(part.limit(max(500, limit))).all()
         if not rows:
-            return
+            break
+        found += [
+            row.id for row in rows if cause_of(state, row.code, row.enhanced, row.reason) == cause
+        ]
         below = rows[-1].id
+    return found[:limit]
+
+
+def shown(connection: sa.Connection, ids: Sequence[int]) -> list[Any]:
+    """Return what there is to see of deliveries, the newest first."""
+    return list(connection.execute(_SHOWN, {"ids_": ids}))
+
+
+_SHOWN = (
+    sa.select(
+        Delivery.id,
+        Delivery.email_id,
+        Delivery.recipient,
+        Delivery.lane,
+        Delivery.code,
+        Delivery.enhanced,
+        Delivery.reason,
+        Delivery.updated_at,
+        Delivery.attempts,
+        Email.template,
+        Email.subject,
+        Email.is_test,
+        Email.erased_at,
+    )
+    .join(Email, Email.id == Delivery.email_id)
+    .where(one_of(Delivery.id, "ids_"))
+    .order_by(Delivery.id.desc())
+)
 
 
 def _newest(state: str) -> sa.Select[*tuple[Any, ...]]:
-    if state == "deferred":
-        condition: Any = IS_WAITING_AGAIN
-    else:
-        condition = sa.and_(IS_TROUBLE, Delivery.status == state)
-    return (
-        sa.select(
-            Delivery.id,
-            Delivery.email_id,
-            Delivery.recipient,
-            Delivery.lane,
-            Delivery.code,
-            Delivery.enhanced,
-            Delivery.reason,
-            Delivery.updated_at,
-            Delivery.due_at,
-            Delivery.attempts,
-            STATE_OF.label("state"),
-            Email.template,
-            Email.subject,
-            Email.created_at,
-            Email.is_test,
-            Email.erased_at,
-        )
-        .join(Email, Email.id == Delivery.email_id)
-        .where(condition)
-        .order_by(Delivery.id.desc())
-    )
+    is_in: sa.ColumnElement[bool] | sa.TextClause = IS_WAITING_AGAIN
+    if state != "deferred":
+        is_in = sa.and_(IS_TROUBLE, Delivery.status == state)
+    columns = (Delivery.id, Delivery.code, Delivery.enhanced, Delivery.reason, Delivery.updated_at)
+    return sa.select(*columns).where(is_in).order_by(Delivery.id.desc())

@@ -44,7 +44,9 @@ _MEANINGS = {
 def failed() -> Answer:
     """Show the reasons, the most frequent first."""
     work, _ = current().ledger.jobs(5)
-    return page("failed", found=current().ledger.failures(), work=work)
+    return page(
+        "failed", found=current().ledger.failures(), work=work, looked_at=failures.LOOKED_AT
+    )
 
 
 @view("GET", "/failed/<state>/<cause>", role="viewer")
@@ -114,7 +116,8 @@ def _matching(state: str, cause: str, limit: int, *, below: int | None = None) -
     if state not in VERBS:
         raise NotFound(f"Failures are in the states {', '.join(VERBS)}.")
     with current().database.read() as connection:
-        return list(failures.matching(connection, state, cause, below=below, limit=limit))
+        ids = failures.matching(connection, state, cause, below=below, limit=limit)
+        return failures.shown(connection, ids)
 
 
 def _whole(given: str | None, name: str) -> int | None:
