@@ -57,10 +57,12 @@ def _tell(task: Task[Any, Any], progress: dict[str, Any]) -> None:
 
 @shared_task(name="mailer.sweep")
 def sweep() -> None:
-    """Give up expired leases, expire what is too late, ring the lanes with due mail."""
+    """Give up expired leases, expire what is too late, ring the lanes with due mail; then count
+    what has happened."""
     state = current()
     watch.ring_due(state, state.ledger.sweep())
     health.warn(state)
+    state.ledger.tally(for_seconds=watch.TALLY_FOR_SECONDS)
 
 
 @shared_task(name="mailer.prune")

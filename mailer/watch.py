@@ -15,6 +15,8 @@ from .state import State
 LOOK_SECONDS = 10.0
 """How often an idle worker looks."""
 _MISSING_SECONDS = 60.0
+TALLY_FOR_SECONDS = 0.5
+"""How long counting may keep a worker from the mail: what is left, the next sweep counts."""
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ def stand_in(state: State) -> bool:
         "scheduler=missing seconds=%.0f: this worker sweeps in its place; is beat running?", after
     )
     ring_due(state, swept)
+    state.ledger.tally(for_seconds=TALLY_FOR_SECONDS)
     return True
 
 

@@ -5,8 +5,8 @@
 resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `reports` (what mail
 systems said later), `retention` (erase what is old), `person` (what is stored of one person; erase
 it), `events` (what webhooks are to be told), `telling` (tell it), `replaying` (tell it again),
-`jobs` (work over many), `queries`, `emails`, `counts`, `figures` and `failures` (read only), with
-`filters` to say which deliveries.
+`jobs` (work over many), `tallying` (count what happened), `queries`, `emails`, `counts`, `figures`,
+`failures` and `tallies` (read only), with `filters` to say which deliveries.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from . import (
     suppressions,
     sweeping,
     switches,
+    tallies,
+    tallying,
     telling,
 )
 from .claims import Batch, Claimed
@@ -155,6 +157,21 @@ class Ledger:
             return None
         with self._noting(self.database.begin()) as connection:
             return sweeping.stand_in(connection, after_seconds)
+
+    def tally(self, *, for_seconds: float) -> None:
+        """Count what has happened since the last time. Ends after about ``for_seconds``, whatever
+        is left."""
+        tallying.tally(self.database, for_seconds=for_seconds)
+
+    def flow(self, step: int, periods: int) -> tallies.Flow:
+        """Return what happened in each of the last periods of ``step`` seconds."""
+        with self.database.read() as connection:
+            return tallies.flow(connection, step, periods)
+
+    def totals(self) -> tallies.Totals:
+        """Return what has ever happened, less the last seconds."""
+        with self.database.read() as connection:
+            return tallies.totals(connection)
 
     def pause(self, lane: str, *, actor: str) -> bool:
         """Claim nothing more from a lane; what is being sent ends. False: it was paused already."""

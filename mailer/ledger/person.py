@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..db import Database
 from ..expressions import now
 from ..models import OPEN, AuditEntry, Delivery, Email, Report, Status
-from . import operations, queries
+from . import operations, queries, tallying
 from .retention import erase_content
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,7 @@ def purge(database: Database, address: str, actor: str, *, dry_run: bool) -> Pur
             connection.execute(sa.select(Email.id).where(Email.id == id).with_for_update())
             if part := _part(connection, id, address):
                 _erase(connection, part, address, actor)
+                tallying.step_back(connection)
                 done.append(_counted(part))
     purged = _sum(done, len(cancelled))._replace(reports=reported)
     words = " ".join(f"{name}={count}" for name, count in purged._asdict().items())

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ..db import Database
 from ..expressions import now
 from ..models import HAS_CONTENT, OPEN, Attached, Delivery, Email, Report, Status
+from . import tallying
 
 AT_ONCE = 200
 """Emails of one transaction, so that it holds SQLite's one write lock for some milliseconds."""
@@ -43,6 +44,8 @@ def prune(
     deleted = _walk(database, _OLD, _delete, keep_seconds, until)
     erased = _walk(database, _OLD_WITH_CONTENT, _erase, keep_bodies_seconds, until)
     reports = _walk(database, _OLD_REPORTS, _delete_reports, keep_seconds, until)
+    with database.begin() as connection:
+        tallying.prune(connection, keep_seconds=keep_seconds)
     return Pruned(erased=erased, deleted=deleted, reports=reports)
 
 
@@ -103,7 +106,10 @@ _DELETE = sa.delete(Email).where(Email.id.in_(_IDS), _NONE_NEEDS_IT)
 
 
 def _delete(connection: sa.Connection, values: dict[str, Any]) -> int:
-    return connection.execute(_DELETE, values).rowcount
+    deleted = connection.execute(_DELETE, values).rowcount
+    if deleted:
+        tallying.step_back(connection)
+    return deleted
 
 
 _DELETE_REPORTS = sa.delete(Report).where(Report.id.in_(_IDS))

@@ -29,6 +29,7 @@ from .emails import (
 from .jobs import IS_OPEN, Job
 from .operation import Sweeps, Switch
 from .recipients import Report, Suppression
+from .tallies import Latency, Tallied, Tally
 from .webhooks import IS_FAILED, IS_PENDING, Event, EventAttempt, Webhook
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Instant",
     "Job",
     "Json",
+    "Latency",
     "Member",
     "Report",
     "RowId",
@@ -67,11 +69,13 @@ __all__ = [
     "Suppression",
     "Sweeps",
     "Switch",
+    "Tallied",
+    "Tally",
     "User",
     "Visit",
     "Webhook",
     "Written",
 ]
 
-REVISION = "0010"
+REVISION = "0011"
 """The newest migration: the one that makes these tables."""
