@@ -12,6 +12,7 @@ from celery import current_app as current_celery_app
 from celery.signals import (
     worker_init,
     worker_process_shutdown,
+    worker_shutdown,
     worker_shutting_down,
 )
 from celery.worker.state import reserved_requests
@@ -19,7 +20,7 @@ from flask import Flask, current_app, has_app_context
 from kombu import Connection, Queue
 from kombu.transport import virtual
 
-from . import shutdown, watch
+from . import presence, shutdown, watch
 from .doorbell import JOBS, WEBHOOKS, queue_name
 from .errors import LedgerUnavailable, MailerError, NotMigrated
 from .models import LANES
@@ -153,12 +154,21 @@ class _Repeated(bootsteps.StartStopStep):
 
 
 class _Watch(_Repeated):
-    """Looks after the scheduler."""
+    """Says that the worker is there, and looks after the scheduler."""
 
     seconds = watch.LOOK_SECONDS
 
+    def start(self, consumer: Any) -> None:
+        super().start(consumer)
+        self._announce(consumer)
+
     def look(self, consumer: Any) -> None:
+        self._announce(consumer)
         watch.look(serving(consumer.app))
+
+    def _announce(self, consumer: Any) -> None:
+        for state in serving(consumer.app):
+            presence.announce(state.traffic.shared, consumer.hostname)
 
 
 class _Recount(_Repeated):
@@ -240,6 +250,12 @@ def _share_memory(**kwargs: object) -> None:
 @worker_shutting_down.connect
 def _start_no_more(**kwargs: object) -> None:
     shutdown.announce()
+
+
+@worker_shutdown.connect
+def _leave(sender: Any, **kwargs: object) -> None:
+    for state in serving(sender.app):
+        presence.leave(state.traffic.shared, sender.hostname)
 
 
 @worker_process_shutdown.connect

@@ -12,16 +12,16 @@ import redis
 
 from . import impatient
 from . import quota as quotas
-from .circuit import SERIOUS_STAGES
 from .errors import LedgerUnavailable, NotMigrated
 from .ledger.counts import Counts
-from .models import LANES
+from .models import LANES, Status
+from .standing import standings
 from .state import State
 from .turn import urgency
 from .watch import missing_after
 
-ALERTS_SECONDS = 600.0
-"""Since the last failure: without mail nobody finds out whether it is mended."""
+LATE_SECONDS = 120.0
+"""Beat rings at least every 60 s: what has been due for longer has no worker."""
 WARN_SECONDS = 60.0
 """Between two warnings of one process."""
 
@@ -98,6 +98,17 @@ def lanes_without_transport(state: State, counts: Counts) -> list[str]:
     ]
 
 
+def late_lanes(counts: Counts) -> list[str]:
+    """Return the lanes with mail that has been due for long and that nobody sends."""
+    return [
+        lane
+        for lane, seconds in sorted(counts.due_seconds.items())
+        if seconds > LATE_SECONDS
+        and lane not in counts.paused
+        and not counts.by_lane[lane].get(Status.SENDING)
+    ]
+
+
 def hindrance(state: State, lane: str) -> str | None:
     """Return why a lane's mail cannot leave now, as far as that is known; None: it can."""
     counts = state.ledger.counts()
@@ -125,26 +136,8 @@ def hindrance(state: State, lane: str) -> str | None:
 
 def alerts(state: State) -> list[str]:
     """Return what somebody has to look at though mail may flow: a login or a certificate that a
-    transport does not get on with, and servers that refuse most of what they are given. A catcher
-    may refuse what it likes."""
-    for_test = {name for name, dsn in state.traffic.dsns.items() if dsn.rule.is_test}
-    now, known = state.traffic.known()
-    found = [
-        f"transport {name}: {one.circuit.stage}: {one.circuit.code or ''} {one.circuit.words}"
-        for name, one in known.items()
-        if name not in for_test
-        and one.circuit.stage in SERIOUS_STAGES
-        and now - one.circuit.failed_at < ALERTS_SECONDS
-    ]
-    figures, troubles = state.ledger.figures()
-    for name, one in figures.items():
-        if one.alarming and name not in for_test:
-            last = troubles[name]
-            found.append(
-                f"transport {name}: {one.refused} of {one.sent + one.deferred + one.refused} emails"
-                f" refused within 10 minutes, the last with {last.code or ''} {last.words}"
-            )
-    return found
+    transport does not get on with, and servers that refuse most of what they are given."""
+    return [words for one in standings(state) for words in one.alerts]
 
 
 def warn(state: State) -> None:

@@ -58,6 +58,11 @@ class Shared:
         self._lock = threading.Lock()
 
     @property
+    def is_shared(self) -> bool:
+        """Whether there is a Redis: else the values are always this process's own."""
+        return bool(self._redis_url)
+
+    @property
     def away(self) -> bool:
         """Whether Redis was away when it was last asked, so that the values are our own."""
         return bool(self._redis_url) and bool(self._quiet_until)

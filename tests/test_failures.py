@@ -82,15 +82,14 @@ def test_failures_are_grouped_the_largest_group_first(
 
 
 def test_the_newest_are_looked_at_however_many_there_are(
-    make_app: AppFactory, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+    make_app: AppFactory, catcher: Catcher
 ) -> None:
-    monkeypatch.setattr(failures, "LOOKED_AT", 2)
     app = make_app(MAIL_PORT=catcher.smtp_port)
     with app.app_context():
         for n in range(3):
             dispatch(subject="s", text="t", to=f"p{n}@example.com")
     with of(app).database.begin() as connection:
         connection.execute(sa.update(Delivery).values(status="failed", code=550, reason="no"))
-    found = of(app).ledger.failures()
+    found = of(app).ledger.failures(looked_at=2)
     assert not found.is_all
     assert [one.number for one in found.groups] == [2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,13 @@ import click
 from flask.cli import with_appcontext
 from kombu.utils.url import maybe_sanitize_url
 
-from ..health import Check, alerts, examine, lanes_without_transport
+from ..health import Check, alerts, examine, lanes_without_transport, late_lanes
 from ..ledger.counts import Counts
 from ..models import LANES, Status
 from ..state import State, current
 from . import output
 from .listing import said
 
-LATE_SECONDS = 120
-"""Beat rings at least every 60 s: what has been due for longer has no worker."""
 _DATABASE_SECONDS = 15
 _TROUBLE = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.CANCELLED, Status.SUPPRESSED)
 
@@ -45,7 +44,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     counts = health.counts
     database_problem = _database_problem(state, health.database, commands)
     redis_problem = _problem(health.redis)
-    late = _late_lanes(counts) if counts else []
+    lanes = _lanes(counts, state.ledger.troubles()) if counts else {}
+    late = late_lanes(counts) if counts else []
     alarming = alerts(state) if counts else []
     healthy = health.ok and not late and not alarming
     if as_json:
@@ -62,7 +62,10 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 "late_lanes": late,
                 "lanes_without_transport": lanes_without_transport(state, counts) if counts else [],
                 "alerts": alarming,
-                "lanes": counts and {lane: _lane_document(counts, lane) for lane in LANES},
+                "lanes": counts
+                and {
+                    lane: _lane_document(counts, lane, numbers) for lane, numbers in lanes.items()
+                },
             }
         )
     else:
@@ -71,7 +74,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"scheduler  {health.scheduler.reason}")
         click.echo(f"transport  {health.transport.reason}")
         if counts:
-            _print_lanes(counts)
+            _print_lanes(lanes)
             _print_deferrals(counts)
             _print_pauses(counts)
         for lane in late:
@@ -106,39 +109,32 @@ def _redis_line(state: State, problem: str | None) -> str:
     return f"{url}: {problem or 'reachable'}" if url else "none: the broker is another one"
 
 
-def _late_lanes(counts: Counts) -> list[str]:
-    return [
-        lane
-        for lane, seconds in sorted(counts.due_seconds.items())
-        if seconds > LATE_SECONDS
-        and lane not in counts.paused
-        and not counts.by_lane[lane].get(Status.SENDING)
-    ]
+def _lanes(counts: Counts, troubles: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Return the numbers of each lane, by what they are of."""
+    return {
+        lane: {
+            "queued": counts.by_lane.get(lane, {}).get(Status.QUEUED, 0),
+            "due": counts.due.get(lane, 0),
+            "deferred": counts.deferred.get(lane, 0),
+            "sending": counts.by_lane.get(lane, {}).get(Status.SENDING, 0),
+            **{one.value: troubles.get(lane, {}).get(one, 0) for one in _TROUBLE},
+            "oldest_due_seconds": counts.due_seconds.get(lane),
+        }
+        for lane in LANES
+    }
 
 
-def _lane_document(counts: Counts, lane: str) -> dict[str, Any]:
+def _lane_document(counts: Counts, lane: str, numbers: dict[str, Any]) -> dict[str, Any]:
     newest = counts.deferrals.get(lane)
     paused = counts.paused.get(lane)
     return {
-        **_numbers(counts, lane),
+        **numbers,
         "newest_deferral": newest and newest._asdict(),
         "paused": paused and paused._asdict(),
     }
 
 
-def _numbers(counts: Counts, lane: str) -> dict[str, Any]:
-    by_status = counts.by_lane.get(lane, {})
-    return {
-        "queued": by_status.get(Status.QUEUED, 0),
-        "due": counts.due.get(lane, 0),
-        "deferred": counts.deferred.get(lane, 0),
-        **{one.value: by_status.get(one, 0) for one in (Status.SENDING, *_TROUBLE)},
-        "oldest_due_seconds": counts.due_seconds.get(lane),
-    }
-
-
-def _print_lanes(counts: Counts) -> None:
-    lanes = {lane: _numbers(counts, lane) for lane in LANES}
+def _print_lanes(lanes: dict[str, Any]) -> None:
     names = ["queued", "due", "deferred", "sending", "failed"]
     # The rarer states only when there are any: all of them are wider than a terminal.
     names += [one for one in _TROUBLE if one not in names and any(n[one] for n in lanes.values())]

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 from flask.cli import with_appcontext
 
 from .. import dispatcher
-from ..circuit import Circuit
 from ..dsn import Dsn
-from ..ledger.figures import Figures, Trouble
-from ..ledger.switches import Pause
+from ..standing import Standing, standings
 from ..state import current
-from ..traffic import Known
 from . import lanes, output
 from .listing import said
 from .steering import actor
 from .test import described
-
-_NONE = Figures(0, 0, 0, 0)
 
 
 @click.group(
@@ -45,20 +39,7 @@ def transports(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     state = current()
-    now, known = state.traffic.known()
-    paused = state.ledger.paused_transports()
-    figures, troubles = state.ledger.figures()
-    documents = [
-        _document(
-            dsn,
-            known[name],
-            now,
-            paused=paused.get(name),
-            figures=figures.get(name, _NONE),
-            trouble=troubles.get(name),
-        )
-        for name, dsn in state.traffic.dsns.items()
-    ]
+    documents = [_document(one) for one in standings(state)]
     if as_json:
         output.print_json({"transports": documents, "shared": not state.traffic.shared.away})
         return
@@ -117,46 +98,29 @@ def resume(name: str, as_json: bool) -> None:
     lanes.say("transport", name, False, dispatcher.resume_transport(name, actor=actor()), as_json)
 
 
-def _document(
-    dsn: Dsn,
-    known: Known,
-    now: float,
-    *,
-    paused: Pause | None,
-    figures: Figures,
-    trouble: Trouble | None,
-) -> dict[str, Any]:
-    circuit = known.circuit
-    state = "paused" if paused else circuit.state(now)
-    words = state
-    if paused:
-        since = output.duration(output.seconds_since(paused.at))
-        words = f"paused by {paused.actor} {since} ago"
-    elif state == "open":
-        words = f"open, next try in {output.duration(circuit.closed_for(now))}"
+def _document(one: Standing) -> dict[str, Any]:
+    dsn, figures = one.dsn, one.figures
+    words = one.state
+    if one.paused:
+        since = output.duration(output.seconds_since(one.paused.at))
+        words = f"paused by {one.paused.actor} {since} ago"
+    elif one.state == "open":
+        words = f"open, next try in {output.duration(one.circuit.closed_for(one.now))}"
     return {
         "name": dsn.name,
         "server": described(dsn.host, dsn.port, dsn.security, dsn.username),
-        "state": state,
+        "state": one.state,
         "words": words,
-        "opened_at": datetime.fromtimestamp(circuit.opened_at, UTC) if circuit.trips else None,
+        "opened_at": one.opened_at,
         "limits": _limits(dsn),
         "takes": _takes(dsn),
-        "connections": sum(until > now for until in known.quota.holders.values()),
+        "connections": one.connections,
         "sent_per_minute": figures.per_minute,
         "sent": figures.sent,
         "deferred": figures.deferred,
         "refused": figures.refused,
-        "last_trouble": _last_trouble(circuit, trouble),
+        "last_trouble": one.trouble and one.trouble._asdict(),
     }
-
-
-def _last_trouble(circuit: Circuit, trouble: Trouble | None) -> dict[str, Any] | None:
-    # An email that found another way has no attempt that tells of it.
-    at = datetime.fromtimestamp(circuit.failed_at, UTC)
-    if circuit.failed_at and (trouble is None or trouble.at < at):
-        trouble = Trouble(at, circuit.stage, circuit.code, None, circuit.words)
-    return trouble and trouble._asdict()
 
 
 def _limits(dsn: Dsn) -> str:

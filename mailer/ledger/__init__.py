@@ -335,10 +335,11 @@ class Ledger:
         with self.database.read() as connection:
             return jobs.page(connection, limit, after, before, kind)
 
-    def failures(self) -> failures.Groups:
-        """Return what is in trouble or waits for another attempt, by its reason."""
+    def failures(self, looked_at: int = failures.LOOKED_AT) -> failures.Groups:
+        """Return what is in trouble or waits for another attempt, by its reason: of the newest
+        ``looked_at`` in each state."""
         with self.database.read() as connection:
-            return failures.groups(connection)
+            return failures.groups(connection, looked_at)
 
     def reports_without_delivery(self, address: str) -> Sequence[sa.Row[reports.Stored]]:
         """Return what was reported of an address and is about no delivery that is here."""
@@ -500,6 +501,11 @@ class Ledger:
             return sweeping.next_due(connection, lane)
 
     def counts(self) -> counts.Counts:
-        """Return how many deliveries wait, are being sent or are in trouble, by lane."""
+        """Return how many deliveries wait or are being sent, by lane."""
         with self.database.read() as connection:
             return counts.counts(connection)
+
+    def troubles(self) -> dict[str, dict[str, int]]:
+        """Return how many deliveries are in trouble: lane -> status -> number."""
+        with self.database.read() as connection:
+            return counts.troubles(connection)

@@ -1,4 +1,4 @@
-"""Count what is open or in trouble, lane by lane."""
+"""Count what is open, and what is in trouble, lane by lane."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from ..expressions import now
-from ..models import IS_QUEUED, IS_SENDING, IS_TEST, IS_TROUBLE, Attempt, Delivery, Email
+from ..models import (
+    IS_QUEUED,
+    IS_SENDING,
+    IS_TEST,
+    IS_TROUBLE,
+    IS_WAITING_AGAIN,
+    Attempt,
+    Delivery,
+    Email,
+    Status,
+)
 from ..outcome import Kind
 from . import sweeping, switches
 from .filters import IS_DEFERRED
@@ -27,11 +37,11 @@ class Deferral(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How much of the ledger is open or in trouble. What was sent is not counted: that would
-    cost more with every day."""
+    """How much of the ledger is open. What is final is not counted: that would cost more with
+    every day."""
 
     by_lane: dict[str, dict[str, int]]
-    """lane -> status -> deliveries, for every status but ``sent``."""
+    """lane -> ``queued`` or ``sending`` -> deliveries."""
     due: dict[str, int]
     """lane -> deliveries that could be sent now."""
     oldest_due_seconds: float | None
@@ -67,16 +77,27 @@ _ANY_DUE = (
 )
 
 
+def troubles(connection: sa.Connection) -> dict[str, dict[str, int]]:
+    """Return lane -> status -> deliveries, for every status in which nothing more happens by itself
+    but ``sent``."""
+    found: dict[str, dict[str, int]] = {}
+    for lane, status, number in connection.execute(
+        sa.select(Delivery.lane, Delivery.status, sa.func.count())
+        .where(IS_TROUBLE)
+        .group_by(Delivery.lane, Delivery.status)
+    ):
+        found.setdefault(lane, {})[status] = number
+    return found
+
+
 def counts(connection: sa.Connection) -> Counts:
     by_lane: dict[str, dict[str, int]] = {}
-    # Each over a partial index that leaves out what was sent.
-    for condition in (IS_QUEUED, IS_SENDING, IS_TROUBLE):
-        for lane, status, number in connection.execute(
-            sa.select(Delivery.lane, Delivery.status, sa.func.count())
-            .where(condition)
-            .group_by(Delivery.lane, Delivery.status)
+    # Each over a partial index, and of what it has: no row is looked at.
+    for status, condition in ((Status.QUEUED, IS_QUEUED), (Status.SENDING, IS_SENDING)):
+        for lane, number in connection.execute(
+            sa.select(Delivery.lane, sa.func.count()).where(condition).group_by(Delivery.lane)
         ):
-            by_lane.setdefault(lane, {})[status] = number
+            by_lane.setdefault(lane, {})[status.value] = number
     due: dict[str, int] = {}
     ages: dict[str, float] = {}
     for lane, number, age in connection.execute(
@@ -94,7 +115,7 @@ def counts(connection: sa.Connection) -> Counts:
     deferrals: dict[str, Deferral] = {}
     for lane, number in connection.execute(
         sa.select(Delivery.lane, sa.type_coerce(sa.func.count().filter(IS_DEFERRED), sa.Integer))
-        .where(IS_QUEUED, Delivery.stage.is_not(None))
+        .where(IS_WAITING_AGAIN)
         .group_by(Delivery.lane)
     ):
         deferred[lane] = number
@@ -120,7 +141,7 @@ def _newest_deferral(connection: sa.Connection, lane: str) -> Deferral | None:
     # What is due again counts as well: an outage does not end with each wait.
     newest = connection.execute(
         sa.select(Delivery.id, Delivery.stage, Delivery.code, Delivery.enhanced, Delivery.reason)
-        .where(IS_QUEUED, Delivery.lane == lane, Delivery.stage.is_not(None), ~_is_test)
+        .where(IS_WAITING_AGAIN, Delivery.lane == lane, ~_is_test)
         .order_by(Delivery.updated_at.desc(), Delivery.id.desc())
         .limit(1)
     ).one_or_none()

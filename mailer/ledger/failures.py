@@ -66,17 +66,17 @@ def cause_of(state: str, code: int | None, enhanced: str | None, words: str | No
     return sha256(reason.encode("utf-8", "replace")).hexdigest()[:12]
 
 
-def groups(connection: sa.Connection) -> Groups:
+def groups(connection: sa.Connection, looked_at: int) -> Groups:
     """Return what is in trouble or waits for another attempt, by its reason."""
     found: dict[str, Group] = {}
     is_all = True
     for state in STATES:
-        newest = _newest(state).limit(LOOKED_AT).subquery()
+        newest = _newest(state).limit(looked_at).subquery()
         reason = (newest.c.code, newest.c.enhanced, newest.c.reason)
         rows = connection.execute(
             sa.select(*reason, sa.func.count(), sa.func.max(newest.c.updated_at)).group_by(*reason)
         ).all()
-        is_all = is_all and sum(row[3] for row in rows) < LOOKED_AT
+        is_all = is_all and sum(row[3] for row in rows) < looked_at
         for code, enhanced, words, number, newest_at in rows:
             cause = cause_of(state, code, enhanced, words)
             one = Group(cause, state, code, enhanced, fold(words), number, newest_at)

@@ -30,10 +30,13 @@ class Figures(NamedTuple):
     """Sent within the last minute."""
 
     @property
+    def given(self) -> int:
+        return self.sent + self.deferred + self.refused
+
+    @property
     def alarming(self) -> bool:
         """Whether the server refuses too much of what it is given."""
-        given = self.sent + self.deferred + self.refused
-        return self.refused >= REFUSED_LEAST and self.refused >= REFUSED_SHARE * given
+        return self.refused >= REFUSED_LEAST and self.refused >= REFUSED_SHARE * self.given
 
 
 class Trouble(NamedTuple):

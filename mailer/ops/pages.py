@@ -67,10 +67,10 @@ def _of_every_page() -> dict[str, object]:
 
 
 _BADGES = {
-    **dict.fromkeys(("sent", "delivered", "done", "ok"), "good"),
+    **dict.fromkeys(("sent", "delivered", "done", "ok", "closed"), "good"),
     **dict.fromkeys(("sending", "running"), "busy"),
-    **dict.fromkeys(("queued", "deferred", "scheduled", "paused"), "wait"),
-    **dict.fromkeys(("failed", "unknown", "bounced", "complained", "trouble"), "bad"),
+    **dict.fromkeys(("queued", "deferred", "scheduled", "paused", "half-open"), "wait"),
+    **dict.fromkeys(("failed", "unknown", "bounced", "complained", "trouble", "open"), "bad"),
 }
 """State -> its colour; the others have none."""
 

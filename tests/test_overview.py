@@ -1,0 +1,146 @@
+"""Whether mail flows, in one sentence, with the reasons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from redis import Redis
+
+from mailer import delivery, dispatch, overview, presence
+from mailer.dev.catcher import Catcher
+from mailer.models import LANES
+from mailer.overview import Overview
+from mailer.state import State, of
+
+from .conftest import AppFactory, let_time_pass
+from .test_watch import nobody_sweeps_for
+
+
+@pytest.fixture
+def app(make_app: AppFactory, catcher: Catcher, redis_url: str) -> Flask:
+    """The service with a Redis, whose workers are the tests themselves."""
+    app = make_app(
+        MAIL_PORT=catcher.smtp_port,
+        MAILER_BACKOFF_BASE_SECONDS=600,
+        MAILER_BACKOFF_CAP_SECONDS=600,
+        CELERY={"broker_url": "memory://"},
+        MAILER_REDIS_URL=redis_url,
+    )
+    of(app).ledger.sweep()
+    presence.announce(of(app).traffic.shared, "tests@host")
+    return app
+
+
+def look(app: Flask, over: str = "hour") -> Overview:
+    with app.app_context():
+        return overview.look(of(app), over)
+
+
+def send(app: Flask, number: int = 1, **email: Any) -> State:
+    state = of(app)
+    with app.app_context():
+        for index in range(number):
+            dispatch(**{"to": f"u{index}@example.com", "subject": "Hello", "text": "t", **email})
+        for lane in LANES:
+            delivery.drain(state, lane)
+    return state
+
+
+def test_all_is_well(app: Flask) -> None:
+    send(app, 3)
+    found = look(app)
+    assert found.verdict == ("good", "Mail is flowing.", [])
+    assert found.flow is not None
+    assert (found.flow.total("accepted"), found.flow.total("sent")) == (3, 3)
+    assert all(seconds is not None and seconds < 60 for seconds in found.latency)
+    assert [lane.name for lane in found.lanes] == list(LANES)
+    assert [(one.name, one.state) for one in found.transports] == [("default", "closed")]
+    assert list(found.workers or ()) == ["tests@host"]
+    assert found.failures == []
+
+
+@pytest.mark.parametrize("over", ["hour", "day", "week"])
+def test_every_range_ends_with_what_just_happened(app: Flask, over: str) -> None:
+    send(app, 2)
+    flow = look(app, over).flow
+    assert flow is not None
+    assert len(flow.begins) == overview.RANGES[over][1]
+    assert sum(flow.numbers["sent"][-2:]) == 2
+
+
+def test_without_a_worker_mail_does_not_flow(app: Flask) -> None:
+    presence.leave(of(app).traffic.shared, "tests@host")
+    found = look(app)
+    assert (found.verdict.level, found.verdict.reasons) == ("bad", ["no worker is running"])
+
+
+def test_a_worker_that_has_not_been_seen_lately_is_none(app: Flask) -> None:
+    of(app).traffic.shared.update("workers", lambda _, now: ({"tests@host": now - 60}, None))
+    assert look(app).verdict.reasons == ["no worker is running"]
+
+
+def test_without_a_scheduler_mail_does_not_flow_as_it_should(app: Flask) -> None:
+    nobody_sweeps_for(of(app).database, 300)
+    verdict = look(app).verdict
+    assert verdict.level == "bad"
+    assert verdict.reasons[0].startswith("scheduler: not seen for 300 s")
+
+
+def test_late_mail_is_worth_a_look_and_very_late_mail_is_trouble(app: Flask) -> None:
+    with app.app_context():
+        dispatch(to="ada@example.com", subject="Hello", text="t", lane="critical")
+    let_time_pass(of(app).database, "due_at", 90)
+    assert look(app).verdict[:2] == ("wait", "Mail is flowing; somebody should look.")
+    let_time_pass(of(app).database, "due_at", 90)
+    verdict = look(app).verdict
+    assert verdict.level == "bad"
+    assert verdict.reasons[0] == "lane critical: mail is due and nobody sends it"
+
+
+def test_what_is_paused_is_worth_a_look(app: Flask) -> None:
+    ledger = of(app).ledger
+    ledger.pause("bulk", actor="ada")
+    ledger.pause_transport("default", actor="ben")
+    found = look(app)
+    assert found.verdict.level == "bad"  # no transport is left
+    assert found.verdict.reasons[1:] == [
+        "lane bulk is paused by ada",
+        "transport default is paused by ben",
+    ]
+    ledger.resume_transport("default", actor="ben")
+    assert look(app).verdict[::2] == ("wait", ["lane bulk is paused by ada"])
+
+
+def test_growing_deferrals_are_worth_a_look(app: Flask, catcher: Catcher) -> None:
+    catcher.script("rcpt", "451 4.7.1 Greylisted")
+    send(app, 20)
+    found = look(app)
+    assert found.verdict[::2] == (
+        "wait",
+        ["deferrals grow: 20 in the last 10 minutes, 0 before"],
+    )
+    assert [(one.state, one.code, one.number) for one in found.failures] == [("deferred", 451, 20)]
+    assert [lane.deferred for lane in found.lanes if lane.name == "default"] == [20]
+
+
+def test_without_its_ledger_it_says_just_that(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    with of(app).database.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE mailer_deliveries")
+    found = look(app)
+    assert found.verdict.level == "bad"
+    assert found.verdict.reasons[0].startswith("database: ")
+    assert (found.flow, found.lanes, found.transports) == (None, [], [])
+
+
+def test_without_redis_the_workers_are_not_known(app: Flask, redis_url: str) -> None:
+    with Redis.from_url(redis_url) as client:
+        client.config_set("maxclients", 1)
+        try:
+            of(app).traffic.shared.close()
+            found = look(app)
+        finally:
+            client.config_set("maxclients", 1000)
+    assert found.workers is None
+    assert any(reason.startswith("redis: not reachable") for reason in found.verdict.reasons)
