@@ -71,7 +71,7 @@ def groups(connection: sa.Connection, looked_at: int) -> Groups:
     found: dict[str, Group] = {}
     is_all = True
     for state in STATES:
-        newest = _newest(state).limit(looked_at).subquery()
+        newest = _newest(state, below=None, limit=looked_at).subquery()
         reason = (newest.c.code, newest.c.enhanced, newest.c.reason)
         rows = connection.execute(
             sa.select(*reason, sa.func.count(), sa.func.max(newest.c.updated_at)).group_by(*reason)
@@ -93,8 +93,8 @@ def matching(
     """Return the ids of deliveries of one reason, the newest first: those below ``below``."""
     found: list[int] = []
     while len(found) < limit:
-        part = _newest(state) if below is None else _newest(state).where(Delivery.id < below)
-        rows = connection.execute(part.limit(max(500, limit))).all()
+        part = _newest(state, below=below, limit=max(500, limit))
+        rows = connection.execute(part).all()
         if not rows:
             break
         found += [
@@ -131,9 +131,13 @@ _SHOWN = (
 )
 
 
-def _newest(state: str) -> sa.Select[*tuple[Any, ...]]:
+def _newest(state: str, *, below: int | None, limit: int) -> sa.Select[*tuple[Any, ...]]:
     is_in: sa.ColumnElement[bool] | sa.TextClause = IS_WAITING_AGAIN
     if state != "deferred":
         is_in = sa.and_(IS_TROUBLE, Delivery.status == state)
+    # The ids first, which the partial index has: PostgreSQL reckons with few, and would rather read
+    # and sort them all.
+    ids = sa.select(Delivery.id).where(is_in).order_by(Delivery.id.desc()).limit(limit)
+    chosen = (ids if below is None else ids.where(Delivery.id < below)).subquery()
     columns = (Delivery.id, Delivery.code, Delivery.enhanced, Delivery.reason, Delivery.updated_at)
-    return sa.select(*columns).where(is_in).order_by(Delivery.id.desc())
+    return sa.select(*columns).join(chosen, chosen.c.id == Delivery.id).order_by(Delivery.id.desc())
