@@ -13,9 +13,7 @@ from mailer.dev.catcher import Catcher
 from mailer.state import of
 
 from ..conftest import AppFactory
-from .test_browser import Watch, browser
-
-__all__ = ["browser"]  # the fixture
+from .browser import Watch
 
 PASSWORD = "correct horse battery staple"
 
