@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from . import message, plaintext, unsubscribe
+from . import addresses, message, plaintext, unsubscribe
 from .content import Address, Attachment, Content, Context
 from .errors import LoaderError, MissingVariable, RenderError, SettingError
 from .inbound.told import POSTMARK_HEADER
@@ -49,15 +49,13 @@ def compose(
     if attachments is None:
         # One email at a time: a batch of large ones would not fit into memory.
         attachments = state.ledger.attachments(email.id) if email.has_attachments else ()
-    addresses = {
-        field: [Address(*pair) for pair in pairs] for field, pairs in email.addresses.items()
-    }
-    (sender,) = addresses["from"]
+    named = {field: [Address(*pair) for pair in pairs] for field, pairs in email.addresses.items()}
+    (sender,) = named["from"]
     written = message.write(
         sender=sender,
-        to=addresses["to"],
-        cc=addresses["cc"],
-        reply_to=addresses["reply_to"],
+        to=named["to"],
+        cc=named["cc"],
+        reply_to=named["reply_to"],
         content=content,
         date=email.created_at,
         message_id=message_id(email.id, sender),
@@ -70,6 +68,17 @@ def compose(
 def message_id(email_id: str, sender: Address) -> str:
     """Return the Message-ID without ``<>``: the email's, so equal on every attempt."""
     return f"{email_id}@{sender.email.rpartition('@')[2]}"
+
+
+def default_sender(state: State) -> Address | None:
+    """Return MAIL_DEFAULT_SENDER, None when it is not set. Raises SettingError."""
+    value = state.config["MAIL_DEFAULT_SENDER"]
+    if not value:
+        return None
+    try:
+        return addresses.parse(value, allow_test_domains=True)
+    except ValueError as error:
+        raise SettingError(f"MAIL_DEFAULT_SENDER: {error}") from error
 
 
 def unsubscribe_link(state: State, category: str, recipient: str) -> str:

@@ -15,6 +15,11 @@ ALERTS_SECONDS = 600.0
 """Since the last failure: without mail nobody finds out whether it is mended."""
 
 _NONE = Figures(0, 0, 0, 0)
+_SECURITY = {
+    "none": "no TLS",
+    "starttls": "STARTTLS, verified",
+    "tls": "TLS from the first byte, verified",
+}
 
 
 class Standing(NamedTuple):
@@ -35,6 +40,11 @@ class Standing(NamedTuple):
         return self.dsn.name
 
     @property
+    def server(self) -> str:
+        dsn = self.dsn
+        return described(dsn.host, dsn.port, dsn.security, dsn.username)
+
+    @property
     def state(self) -> str:
         """``closed``, ``open``, ``half-open`` or ``paused``."""
         return "paused" if self.paused else self.circuit.state(self.now)
@@ -42,6 +52,38 @@ class Standing(NamedTuple):
     @property
     def opened_at(self) -> datetime | None:
         return datetime.fromtimestamp(self.circuit.opened_at, UTC) if self.circuit.trips else None
+
+    @property
+    def closed_for(self) -> float:
+        """Seconds until somebody tries it again, while its circuit is open."""
+        return self.circuit.closed_for(self.now)
+
+    @property
+    def limits(self) -> str:
+        dsn = self.dsn
+        said = [
+            f"{limit:g}{unit}{to}"
+            for limits, to in ((dsn.limits, ""), (dsn.domain_limits, " a domain"))
+            for limit, unit in ((limits.rate, "/s"), (limits.connections, " connections"))
+            if limit is not None
+        ]
+        return ", ".join(said)
+
+    @property
+    def takes(self) -> str:
+        """Which mail, if not all."""
+        dsn = self.dsn
+        said = [f"weight {dsn.weight}"] if dsn.weight is not None else []
+        if dsn.rule.is_test:
+            said.append("only test mail")
+        for word, values in (
+            ("lane", dsn.rule.lanes),
+            ("sender", dsn.rule.senders),
+            ("recipient", dsn.rule.recipients),
+        ):
+            if values:
+                said.append(f"only {word} {' or '.join(sorted(values))}")
+        return ", ".join(said)
 
     @property
     def alerts(self) -> list[str]:
@@ -80,6 +122,12 @@ def standings(state: State) -> list[Standing]:
         )
         for name, dsn in state.traffic.dsns.items()
     ]
+
+
+def described(host: str, port: int, security: str, username: str | None) -> str:
+    """Return where a server is and how it is talked to, in a few words, without its password."""
+    login = f"login as {username}" if username else "no login"
+    return f"{host}:{port}, {_SECURITY[security]}, {login}"
 
 
 def _last_trouble(circuit: Circuit, trouble: Trouble | None) -> Trouble | None:

@@ -116,10 +116,11 @@ class Transport:
             group.append(following)
         return group, None
 
-    def test(self, envelope: Envelope | None = None) -> Iterator[Step]:
+    def test(self, envelope: Envelope | None = None, *, until: float = math.inf) -> Iterator[Step]:
         """Talk to the server over a new connection and yield all that is said, less the secrets.
 
-        Sends ``envelope`` if there is one. The last step is the result.
+        Sends ``envelope`` if there is one. The last step is the result. As in `send`, nothing is
+        waited for any longer than ``until``, but for a message that leaves.
         """
         steps: list[Step] = []
 
@@ -127,7 +128,7 @@ class Transport:
             steps.append(Step(who, words))
 
         try:
-            connection = Connection(self.server, transport=self.name, observe=observe)
+            connection = Connection(self.server, transport=self.name, observe=observe, until=until)
         except ConnectFailed as failed:
             yield from steps
             yield _result(failed.outcome)
@@ -137,7 +138,7 @@ class Transport:
             yield from _emptied(steps)
             if envelope is not None:
                 try:
-                    result = _result(connection.deliver(envelope))
+                    result = _result(connection.deliver(envelope, until=until))
                 except Interrupted as interrupted:
                     result = _result(interrupted.outcome)
         finally:

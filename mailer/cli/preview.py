@@ -10,10 +10,9 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from .. import addresses, message, unsubscribe
-from ..composition import message_id, unsubscribe_link
+from .. import message, unsubscribe
+from ..composition import default_sender, message_id, unsubscribe_link
 from ..content import Address, Content
-from ..errors import SettingError
 from ..state import State, current
 from . import output
 from .context import context_options
@@ -107,14 +106,3 @@ def _written(state: State, content: Content, headers: Mapping[str, str], format_
 
 def _file(text: str) -> bytes:
     return (text if text.endswith("\n") else text + "\n").encode()
-
-
-def default_sender(state: State) -> Address | None:
-    """Return MAIL_DEFAULT_SENDER, None when it is not set. Raises SettingError."""
-    value = state.config["MAIL_DEFAULT_SENDER"]
-    if not value:
-        return None
-    try:
-        return addresses.parse(value, allow_test_domains=True)
-    except ValueError as error:
-        raise SettingError(f"MAIL_DEFAULT_SENDER: {error}") from error

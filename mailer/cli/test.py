@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 from flask.cli import with_appcontext
 
-from .. import message
-from ..composition import message_id
-from ..content import Address, Content
-from ..errors import NotFound, SettingError
-from ..ledger.record import uuid7
+from .. import trial
 from ..outcome import Kind
-from ..smtp import Envelope, Server
-from ..state import State, current
-from ..transport import Step, Transport
+from ..standing import described
+from ..state import current
+from ..transport import Step
 from . import output, parameters
-from .preview import default_sender
 
 _MARKS = {"client": ">", "server": "<", "note": "*"}
-_SECURITY = {
-    "none": "no TLS",
-    "starttls": "STARTTLS, verified",
-    "tls": "TLS from the first byte, verified",
-}
 
 
 @click.command(short_help="Talk to the SMTP server, and say what it says.")
@@ -43,14 +31,14 @@ def test(ctx: click.Context, address: str, name: str | None, as_json: bool) -> N
       mailer test ann@example.com
     """
     state = current()
-    transport = _transport(state, name)
+    transport = trial.named(state, name)
     server = transport.server
     words = described(server.host, server.port, server.security, server.username)
-    envelope = _envelope(state, server, address)
+    conversation = trial.converse(state, transport, address)
     if not as_json:
         click.echo(f"{_MARKS['note']} {words}")
     steps = []
-    for step in transport.test(envelope):
+    for step in conversation:
         steps.append(step)
         if not as_json and step.who != "result":
             click.echo(f"{_MARKS[step.who]} {output.printable(step.words)}")
@@ -71,43 +59,6 @@ def test(ctx: click.Context, address: str, name: str | None, as_json: bool) -> N
     else:
         click.echo(output.printable(_conclusion(worked, address, steps[-1])))
     ctx.exit(0 if worked else 1)
-
-
-def _transport(state: State, name: str | None) -> Transport:
-    transports = state.traffic.transports
-    if name is None:
-        first = next(name for name, one in state.traffic.dsns.items() if not one.rule.is_test)
-        return transports[first]
-    if name not in transports:
-        raise NotFound(f"no transport {name!r}; there are {', '.join(transports)}")
-    return transports[name]
-
-
-def _envelope(state: State, server: Server, address: str) -> Envelope:
-    sender = default_sender(state)
-    if sender is None:
-        raise SettingError("MAIL_DEFAULT_SENDER: expected a sender for the message, got none")
-    product = state.config["MAILER_PRODUCT_NAME"]
-    content = Content(
-        f"Test of {product}",
-        f"This message was sent by `mailer test`, by way of {server.host}:{server.port}.\n"
-        "It has arrived: the SMTP settings work.\n",
-        None,
-    )
-    written = message.write(
-        sender=sender,
-        to=[Address("", address)],
-        content=content,
-        date=datetime.now(UTC),
-        message_id=message_id(uuid7(), sender),
-    )
-    return Envelope(sender.email, address, written, not (address + sender.email).isascii())
-
-
-def described(host: str, port: int, security: str, username: str | None) -> str:
-    """Return where a server is and how it is talked to, in a few words."""
-    login = f"login as {username}" if username else "no login"
-    return f"{host}:{port}, {_SECURITY[security]}, {login}"
 
 
 def _conclusion(worked: bool, address: str, result: Step) -> str:

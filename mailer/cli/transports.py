@@ -8,13 +8,11 @@ import click
 from flask.cli import with_appcontext
 
 from .. import dispatcher
-from ..dsn import Dsn
 from ..standing import Standing, standings
 from ..state import current
 from . import lanes, output
 from .listing import said
 from .steering import actor
-from .test import described
 
 
 @click.group(
@@ -99,49 +97,24 @@ def resume(name: str, as_json: bool) -> None:
 
 
 def _document(one: Standing) -> dict[str, Any]:
-    dsn, figures = one.dsn, one.figures
     words = one.state
     if one.paused:
         since = output.duration(output.seconds_since(one.paused.at))
         words = f"paused by {one.paused.actor} {since} ago"
     elif one.state == "open":
-        words = f"open, next try in {output.duration(one.circuit.closed_for(one.now))}"
+        words = f"open, next try in {output.duration(one.closed_for)}"
     return {
-        "name": dsn.name,
-        "server": described(dsn.host, dsn.port, dsn.security, dsn.username),
+        "name": one.name,
+        "server": one.server,
         "state": one.state,
         "words": words,
         "opened_at": one.opened_at,
-        "limits": _limits(dsn),
-        "takes": _takes(dsn),
+        "limits": one.limits,
+        "takes": one.takes,
         "connections": one.connections,
-        "sent_per_minute": figures.per_minute,
-        "sent": figures.sent,
-        "deferred": figures.deferred,
-        "refused": figures.refused,
+        "sent_per_minute": one.figures.per_minute,
+        "sent": one.figures.sent,
+        "deferred": one.figures.deferred,
+        "refused": one.figures.refused,
         "last_trouble": one.trouble and one.trouble._asdict(),
     }
-
-
-def _limits(dsn: Dsn) -> str:
-    said = [
-        f"{limit:g}{unit}{to}"
-        for limits, to in ((dsn.limits, ""), (dsn.domain_limits, " a domain"))
-        for limit, unit in ((limits.rate, "/s"), (limits.connections, " connections"))
-        if limit is not None
-    ]
-    return ", ".join(said)
-
-
-def _takes(dsn: Dsn) -> str:
-    said = [f"weight {dsn.weight}"] if dsn.weight is not None else []
-    if dsn.rule.is_test:
-        said.append("only test mail")
-    for word, values in (
-        ("lane", dsn.rule.lanes),
-        ("sender", dsn.rule.senders),
-        ("recipient", dsn.rule.recipients),
-    ):
-        if values:
-            said.append(f"only {word} {' or '.join(sorted(values))}")
-    return ", ".join(said)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from flask import Blueprint, Response, make_response
 
+from ..errors import NotFound
+from ..web.answers import refusal
 from . import access
 
 console = Blueprint(
@@ -51,14 +53,20 @@ def view(
 
         @wraps(function)
         def serve(**parameters: str) -> Response:
-            if role is not None and (refusal := access.refusal(role)):
-                return refusal
+            if role is not None and (refused := access.refusal(role)):
+                return refused
             return make_response(function(**parameters))
 
         console.add_url_rule(path, name, serve, methods=[method])
         return serve
 
     return mount
+
+
+@console.errorhandler(NotFound)
+def _not_found(error: NotFound) -> Response:
+    words = str(error)
+    return refusal("Not here", f"{words[0].upper()}{words[1:]}.", status=404)
 
 
 @console.after_request

@@ -16,6 +16,7 @@ from .blueprint import console
 NAVIGATION = (
     ("ops.overview", "Overview"),
     ("ops.failed", "Failed"),
+    ("ops.transports", "Transports"),
 )
 """Endpoint -> what it is called, in the order of the menu."""
 
