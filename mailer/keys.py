@@ -159,6 +159,28 @@ def grant_of(database: Database, key_id: str) -> Grant:
     )
 
 
+def limits(key: Any) -> list[str]:
+    """Return what a key may only do, in words; none: anything that its scopes say."""
+    said = [
+        f"{word} {' '.join(patterns)}"
+        for word, patterns in (
+            ("as", key.senders),
+            ("to", key.recipients),
+            ("with", key.templates),
+        )
+        if patterns
+    ]
+    if key.lane:
+        said.append(f"in {key.lane}")
+    if key.rate:
+        said.append(key.rate)
+    if key.is_test:
+        said.append("test")
+    if key.expires_at:
+        said.append(f"until {key.expires_at:%Y-%m-%d %H:%M}")
+    return said
+
+
 def rename(database: Database, key_id: str, name: str) -> None:
     """Give a key another name. Raises ValueError or NotFound."""
     _check_name(name)

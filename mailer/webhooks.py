@@ -71,6 +71,13 @@ def listing(
     return Page(*found)
 
 
+def standing(webhook: Any) -> Literal["enabled", "failing", "disabled"]:
+    """Return whether a webhook is told, in a word."""
+    if webhook.disabled_at is not None:
+        return "disabled"
+    return "enabled" if webhook.failing_since is None else "failing"
+
+
 def get(state: State, webhook_id: str) -> sa.Row[Any]:
     """Return one. Raises NotFound."""
     with state.database.read() as connection:

@@ -96,7 +96,7 @@ def list_keys(as_json: bool) -> None:
                 row.name,
                 " ".join(row.scopes),
                 _day(row.last_used_at) if row.last_used_at else "never",
-                _limits(row),
+                ", ".join(api_keys.limits(row)) or "-",
             )
             for row in rows
         ],
@@ -112,27 +112,6 @@ def revoke(key_id: str) -> None:
     """Make a key good for nothing, from the next request on."""
     api_keys.revoke(current().database, key_id)
     click.echo(f"revoked {key_id}")
-
-
-def _limits(row: Any) -> str:
-    said = [
-        f"{word} {' '.join(patterns)}"
-        for word, patterns in (
-            ("as", row.senders),
-            ("to", row.recipients),
-            ("with", row.templates),
-        )
-        if patterns
-    ]
-    if row.lane:
-        said.append(f"in {row.lane}")
-    if row.rate:
-        said.append(row.rate)
-    if row.is_test:
-        said.append("test")
-    if row.expires_at:
-        said.append(f"until {_day(row.expires_at)}")
-    return ", ".join(said) or "-"
 
 
 def _day(instant: datetime) -> str:

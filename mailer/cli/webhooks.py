@@ -79,7 +79,7 @@ def list_webhooks(as_json: bool) -> None:
         [
             (
                 row.id,
-                "disabled" if row.disabled_at else "failing" if row.failing_since else "enabled",
+                hooks.standing(row),
                 row.url,
                 "all" if len(row.events) == len(TYPES) else " ".join(row.events),
                 row.disabled_reason or _trouble(row),

@@ -17,6 +17,9 @@ NAVIGATION = (
     ("ops.overview", "Overview"),
     ("ops.failed", "Failed"),
     ("ops.transports", "Transports"),
+    ("ops.suppressions", "Suppressions"),
+    ("ops.webhooks", "Webhooks"),
+    ("ops.keys", "Keys"),
 )
 """Endpoint -> what it is called, in the order of the menu."""
 

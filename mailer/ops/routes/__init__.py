@@ -1,5 +1,14 @@
 """The views of the console, a file for each page. Importing one mounts it."""
 
-from . import failed, jobs, overview, sign_in, transports
+from . import failed, jobs, keys, overview, sign_in, suppressions, transports, webhooks
 
-__all__ = ["failed", "jobs", "overview", "sign_in", "transports"]
+__all__ = [
+    "failed",
+    "jobs",
+    "keys",
+    "overview",
+    "sign_in",
+    "suppressions",
+    "transports",
+    "webhooks",
+]

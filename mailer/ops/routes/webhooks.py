@@ -1,0 +1,148 @@
+"""Webhooks: who is told what becomes of emails, whether that works, and tell it again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from flask import request, url_for
+from werkzeug.datastructures import MultiDict
+
+from ... import webhooks as hooks
+from ...ledger.events import TYPES
+from ...state import current
+from .. import access, parts
+from ..blueprint import Answer, view
+from ..pages import done, page
+
+SINCE = {"1": "hour", "6": "6 hours", "24": "day", "120": "5 days"}
+"""Hours -> in words."""
+
+
+@view("GET", "/webhooks", role="viewer")
+def webhooks() -> Answer:
+    """List them."""
+    return _listed()
+
+
+@view("POST", "/webhooks", role="admin")
+def create_webhook() -> Answer:
+    """Make one, and show its secret."""
+    form = request.form
+    try:
+        made = hooks.create(current(), form.get("url", "").strip(), form.getlist("type") or TYPES)
+    except ValueError as problem:
+        return _listed(status=422, error=str(problem), form=form)
+    return _shown(made, secret=made.secret)
+
+
+@view("GET", "/webhooks/<webhook_id>", role="viewer")
+def webhook(webhook_id: str) -> Answer:
+    """Show one, and what it is to be told."""
+    return _shown(hooks.get(current(), webhook_id))
+
+
+@view("POST", "/webhooks/<webhook_id>/enable", role="operator")
+def enable_webhook(webhook_id: str) -> Answer:
+    """Tell it again."""
+    return _switched(webhook_id, "enabled", "It is told again, what waited first.")
+
+
+@view("POST", "/webhooks/<webhook_id>/disable", role="operator")
+def disable_webhook(webhook_id: str) -> Answer:
+    """Tell it nothing any more."""
+    return _switched(webhook_id, "disabled", "It is told nothing, and nothing is noted for it.")
+
+
+@view("POST", "/webhooks/<webhook_id>/rotate", role="admin")
+def rotate_webhook(webhook_id: str) -> Answer:
+    """Give it a new secret, and show it."""
+    found = hooks.rotate_secret(current(), webhook_id)
+    return _shown(found, secret=found.secret)
+
+
+@view("POST", "/webhooks/<webhook_id>/delete", role="admin")
+def delete_webhook(webhook_id: str) -> Answer:
+    """Delete it, once it is disabled: a click is soon done."""
+    found = hooks.get(current(), webhook_id)
+    if found.disabled_at is None:
+        return _shown(found, status=422, error="It is told yet: disable it first.")
+    hooks.delete(current(), webhook_id, actor=access.actor())
+    return done(f"The webhook {found.url} is deleted.", url_for("ops.webhooks"))
+
+
+@view("POST", "/webhooks/<webhook_id>/replay", role="operator")
+def replay_webhook(webhook_id: str) -> Answer:
+    """Tell it again what could not be told."""
+    hours = request.form.get("hours", "24")
+    since = datetime.now(UTC) - timedelta(hours=int(hours if hours in SINCE else "24"))
+    try:
+        replayed = hooks.replay_since(current(), webhook_id, since)
+    except ValueError as problem:
+        return _shown(hooks.get(current(), webhook_id), status=422, error=f"{problem}.")
+    words = f"{replayed.failed} that failed and {replayed.waiting} that waited are told now."
+    return done(words, url_for("ops.webhook", webhook_id=webhook_id))
+
+
+@view("GET", "/webhooks/<webhook_id>/events/<event_id>", role="viewer")
+def webhook_event(webhook_id: str, event_id: str) -> Answer:
+    """Show an event, and each attempt to tell it."""
+    return _event(webhook_id, event_id)
+
+
+@view("POST", "/webhooks/<webhook_id>/events/<event_id>/replay", role="operator")
+def replay_event(webhook_id: str, event_id: str) -> Answer:
+    """Tell it again, whatever became of it."""
+    try:
+        replayed = hooks.replay(current(), webhook_id, event_id)
+    except ValueError as problem:
+        return _event(webhook_id, event_id, status=422, error=f"{problem}.")
+    words = "It is told again now." if replayed else "It is being told at this moment."
+    return done(words, url_for("ops.webhook_event", webhook_id=webhook_id, event_id=event_id))
+
+
+def _listed(*, form: MultiDict[str, str] | None = None, **problem: Any) -> Answer:
+    found = hooks.listing(current(), limit=parts.SHOWN, **parts.cursor())
+    return page(
+        "webhooks",
+        rows=found.rows,
+        links=parts.links(found.rows, found.has_more),
+        types=TYPES,
+        form=form or MultiDict(),
+        standing=hooks.standing,
+        **problem,
+    )
+
+
+def _shown(row: Any, *, secret: str = "", **problem: Any) -> Answer:
+    status = next((one for one in hooks.EVENT_STATUSES if one == request.args.get("events")), None)
+    found = hooks.events(current(), row.id, limit=parts.SHOWN, status=status, **parts.cursor())
+    return page(
+        "webhook",
+        webhook=row,
+        secret=secret,
+        rows=found.rows,
+        links=parts.links(found.rows, found.has_more),
+        shown=status,
+        statuses=hooks.EVENT_STATUSES,
+        standing=hooks.standing,
+        types=TYPES,
+        since=SINCE,
+        **problem,
+    )
+
+
+def _switched(webhook_id: str, status: Literal["enabled", "disabled"], words: str) -> Answer:
+    hooks.update(current(), webhook_id, status=status, actor=access.actor())
+    return done(words, url_for("ops.webhook", webhook_id=webhook_id))
+
+
+def _event(webhook_id: str, event_id: str, **problem: Any) -> Answer:
+    state = current()
+    return page(
+        "webhook_event",
+        webhook=hooks.get(state, webhook_id),
+        event=hooks.event(state, webhook_id, event_id),
+        attempts=hooks.attempts(state, event_id, webhook_id=webhook_id),
+        **problem,
+    )

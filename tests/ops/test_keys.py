@@ -1,0 +1,63 @@
+"""Keys of the HTTP API in the console"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from flask import Flask
+
+from mailer import keys
+from mailer.state import of
+
+from .conftest import SignIn, submit
+
+PATH = "/ops/keys"
+
+
+def test_a_key_is_made_shown_once_and_revoked(app: Flask, sign_in: SignIn) -> None:
+    browser, database = sign_in("admin"), of(app).database
+
+    answer = submit(
+        browser,
+        PATH,
+        name="shop",
+        scope=["send", "read"],
+        senders="*@shop.example  news@shop.example",
+        rate="100/min",
+        expires="30",
+    )
+
+    found = re.search(r'value="(mk_[^"]+)"', answer.text)
+    assert found
+    token = found[1]
+    key = keys.find(database, token)
+    assert key is not None
+    assert key.scopes == {"send", "read"}
+    assert key.senders == ("*@shop.example", "news@shop.example")
+    page = browser.get(PATH).text
+    assert token not in page
+    assert "as *@shop.example news@shop.example; 100/minute; until " in page
+
+    submit(browser, f"{PATH}/{key.id}/revoke", at=PATH)
+
+    assert keys.find(database, token) is None
+    assert "There are no keys" in browser.get(PATH).text
+    assert submit(browser, f"{PATH}/{key.id}/revoke", at=PATH).status_code == 404
+
+
+def test_what_is_wrong_with_a_key_is_named_and_the_form_kept(app: Flask, sign_in: SignIn) -> None:
+    browser = sign_in("admin")
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"scope": []}, "scopes: expected some of"),
+        ({"scope": "send", "senders": "shop.example"}, "senders: expected an address"),
+        ({"scope": "send", "lane": "fast"}, "lane: expected one of"),
+        ({"scope": "send", "rate": "many"}, "rate: expected"),
+        ({"scope": "send", "expires": "2"}, "expires: expected one of"),
+        ({"scope": "send", "name": "x" * 101}, "name: expected 1 to 100"),
+    )
+    for wrong, words in cases:
+        answer = submit(browser, PATH, **{"name": "shop", **wrong})
+        assert answer.status_code == 422
+        assert words in answer.text
+    assert keys.listing(of(app).database) == []

@@ -1,0 +1,111 @@
+"""Webhooks in the console, told over real HTTP"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+
+from mailer import dispatch, webhooks
+from mailer.dev.catcher import Catcher
+from mailer.state import of
+
+from ..conftest import AppFactory
+from ..receiver import Receiver, answer
+from ..receiver import receiver as running
+from .conftest import SignIn, submit
+
+PATH = "/ops/webhooks"
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with running(answer("500 Sorry", "<b>no</b>")) as server:
+        yield server
+
+
+@pytest.fixture
+def app(make_app: AppFactory, catcher: Catcher) -> Flask:
+    return make_app(MAIL_PORT=catcher.smtp_port, MAILER_WEBHOOK_ALLOW="127.0.0.1")
+
+
+def _made(app: Flask, receiver: Receiver) -> str:
+    made: str = webhooks.create(of(app), receiver.url, ["email.sent"]).id
+    return made
+
+
+def test_one_is_made_and_its_secret_is_shown_this_once(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    browser = sign_in("admin")
+
+    made = submit(browser, PATH, url=receiver.url, type=["email.sent", "email.failed"])
+
+    assert made.status_code == 200
+    (row,) = webhooks.listing(of(app), limit=10).rows
+    assert row.events == ["email.sent", "email.failed"]
+    assert row.secret in made.text
+    for path in (PATH, f"{PATH}/{row.id}"):
+        page = browser.get(path).text
+        assert receiver.url in page
+        assert row.secret not in page
+
+
+def test_a_wrong_endpoint_is_named(app: Flask, sign_in: SignIn) -> None:
+    wrong = submit(sign_in("admin"), PATH, url="http://shop.example/<b>")
+    assert wrong.status_code == 422
+    assert "endpoint: expected" in wrong.text
+    assert webhooks.listing(of(app), limit=10).rows == []
+
+
+def test_another_secret_is_shown_this_once(app: Flask, sign_in: SignIn, receiver: Receiver) -> None:
+    webhook_id = _made(app, receiver)
+    before = webhooks.get(of(app), webhook_id).secret
+    at = f"{PATH}/{webhook_id}"
+    page = submit(sign_in("admin"), f"{at}/rotate", at=at).text
+    assert webhooks.get(of(app), webhook_id).secret in page
+    assert before not in page
+
+
+def test_what_failed_is_shown_with_its_answer_and_told_again(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    webhook_id = _made(app, receiver)
+    with app.app_context():
+        dispatch(subject="One", text="x", to="ann@example.com")
+    browser = sign_in("operator")
+    page = browser.get(f"{PATH}/{webhook_id}").text
+    event = re.search(rf"{PATH}/{webhook_id}/events/(msg_[0-9a-f]+)", page)
+    assert event
+    address = f"{PATH}/{webhook_id}/events/{event[1]}"
+    assert ">1</th>" in browser.get(address).text
+    assert "&lt;b&gt;no&lt;/b&gt;" in browser.get(address).text
+
+    submit(browser, f"{address}/replay", at=address)
+
+    assert len(receiver.heard) == 2
+    assert ">2</th>" in browser.get(address).text
+    at = f"{PATH}/{webhook_id}"
+    submit(browser, f"{at}/replay", at=at, hours="6")
+    assert "0 that failed and 1 that waited are told now." in browser.get(at).text
+    assert len(receiver.heard) == 3
+
+
+def test_one_is_disabled_says_by_whom_and_is_deleted_only_then(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    webhook_id = _made(app, receiver)
+    browser, at = sign_in("admin"), f"{PATH}/{webhook_id}"
+    refused = submit(browser, f"{at}/delete", at=at)
+    assert (refused.status_code, "disable it first" in refused.text) == (422, True)
+    submit(browser, f"{at}/disable", at=at)
+    assert "disabled by member admin" in browser.get(at).text
+    refused = submit(browser, f"{at}/replay", at=at)
+    assert (refused.status_code, "enable it first" in refused.text) == (422, True)
+    submit(browser, f"{at}/enable", at=at)
+    assert '<span class="state good">well</span>' in browser.get(at).text
+    submit(browser, f"{at}/disable", at=at)
+    submit(browser, f"{at}/delete", at=at)
+    assert browser.get(at).status_code == 404
