@@ -12,8 +12,11 @@ import redis
 
 from . import impatient
 from . import quota as quotas
+from .circuit import Circuit
+from .dsn import Dsn
 from .errors import LedgerUnavailable, NotMigrated
 from .ledger.counts import Counts
+from .ledger.switches import Pause
 from .models import LANES, Status
 from .standing import standings
 from .state import State
@@ -109,29 +112,52 @@ def late_lanes(counts: Counts) -> list[str]:
     ]
 
 
-def hindrance(state: State, lane: str) -> str | None:
-    """Return why a lane's mail cannot leave now, as far as that is known; None: it can."""
-    counts = state.ledger.counts()
-    if pause := counts.paused.get(lane):
-        return f"lane {lane} is paused by {pause.actor}"
+class Way(NamedTuple):
+    """A transport that takes a lane's mail, and what is known of it."""
+
+    dsn: Dsn
+    pause: Pause | None
+    circuit: Circuit
+    open_for: float
+    """Seconds until somebody may try it; 0: it is not open."""
+    has_room: bool
+    """Its limits let an email of the lane leave now."""
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing can leave over it now; None: it can."""
+        if self.pause:
+            return "is paused"
+        if self.open_for:
+            return "could not be used when last tried"
+        return None if self.has_room else "is at its limit"
+
+
+def ways(state: State, lane: str) -> list[Way]:
+    """Return the transports that take a lane's mail, in the order of preference."""
+    paused = state.ledger.paused_transports()
     now, known = state.traffic.known()
     found = []
     for name, dsn in state.traffic.dsns.items():
+        if dsn.rule.is_test or (dsn.rule.lanes and lane not in dsn.rule.lanes):
+            continue
         circuit, quota = known[name]
         room, _ = quotas.room(
             quota, dsn.limits, now, urgency=urgency(lane), holder="", is_gone=lambda _: False
         )
-        if dsn.rule.is_test or (dsn.rule.lanes and lane not in dsn.rule.lanes):
-            continue
-        if name in counts.paused_transports:
-            found.append(f"{name} is paused")
-        elif circuit.state(now) == "open":
-            found.append(f"{name} could not be used when last tried")
-        elif room < 1:
-            found.append(f"{name} is at its limit")
-        else:
-            return None
-    return f"of the transports, {', '.join(found)}"
+        open_for = circuit.closed_for(now) if circuit.state(now) == "open" else 0.0
+        found.append(Way(dsn, paused.get(name), circuit, open_for, room >= 1))
+    return found
+
+
+def hindrance(state: State, lane: str) -> str | None:
+    """Return why a lane's mail cannot leave now, as far as that is known; None: it can."""
+    if pause := state.ledger.paused_lanes().get(lane):
+        return f"lane {lane} is paused by {pause.actor}"
+    found = [(way.dsn.name, way.obstacle) for way in ways(state, lane)]
+    if any(obstacle is None for _, obstacle in found):
+        return None
+    return f"of the transports, {', '.join(f'{name} {obstacle}' for name, obstacle in found)}"
 
 
 def alerts(state: State) -> list[str]:

@@ -54,3 +54,8 @@ class Outcome(NamedTuple):
     """The server's words without the codes, or the reason in ours; one line, no secrets."""
     transport: str | None = None
     """Name of the transport that was used. None when none was."""
+
+
+def said(code: int | None, enhanced: str | None, words: str | None) -> str:
+    """Return what a server said, or our words in its stead, as one text."""
+    return " ".join(str(part) for part in (code, enhanced, words) if part)

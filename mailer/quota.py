@@ -25,6 +25,11 @@ class Limits(NamedTuple):
     def __bool__(self) -> bool:
         return self.rate is not None or self.connections is not None
 
+    def words(self) -> list[str]:
+        """Return what is limited: ``10/s``, ``2 connections``."""
+        limited = ((self.rate, "/s"), (self.connections, " connections"))
+        return [f"{limit:g}{unit}" for limit, unit in limited if limit is not None]
+
 
 UNLIMITED = Limits()
 

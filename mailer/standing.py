@@ -60,14 +60,8 @@ class Standing(NamedTuple):
 
     @property
     def limits(self) -> str:
-        dsn = self.dsn
-        said = [
-            f"{limit:g}{unit}{to}"
-            for limits, to in ((dsn.limits, ""), (dsn.domain_limits, " a domain"))
-            for limit, unit in ((limits.rate, "/s"), (limits.connections, " connections"))
-            if limit is not None
-        ]
-        return ", ".join(said)
+        of_all, of_domain = self.dsn.limits.words(), self.dsn.domain_limits.words()
+        return ", ".join([*of_all, *(f"{one} a domain" for one in of_domain)])
 
     @property
     def takes(self) -> str:

@@ -68,6 +68,7 @@ AS_A_SERVICE = [
     "mailer failed",
     "mailer list --state failed --since 2h",
     "mailer show ID",
+    "mailer why ID",
     "mailer retry --code 451 --since 2h --yes",
     "mailer pause bulk",
     "mailer resume bulk",
@@ -192,7 +193,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     dotenv, parts = AS_A_SERVICE[:5], AS_A_SERVICE[5:9]
     create_key, export_key, curl, *on_call = AS_A_SERVICE[9:]
     upgrade, gunicorn, worker, beat = parts
-    status, failed, listing, show, retry, pause, resume, transports, rest, test = on_call
+    status, failed, listing, show, why, retry, pause, resume, transports, rest, test = on_call
     for line in dotenv:
         terminals.run(line)
     terminals.run(upgrade)
@@ -215,6 +216,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     shown = terminals.run(show.replace("ID", row["email_id"]))
     assert "451" in shown
     assert "Greylisted" in shown
+    assert "last reply" in terminals.run(why.replace("ID", row["email_id"]))
     terminals.run(retry)
     printed = terminals.run(create_key).splitlines()[0]
     terminals.export(export_key.replace("mk_...", printed))

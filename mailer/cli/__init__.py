@@ -20,6 +20,7 @@ _COMMANDS = {
     "list": "listing:list_deliveries",
     "show": "show:show",
     "failed": "failed:failed",
+    "why": "why:why",
     "retry": "steering:retry",
     "cancel": "steering:cancel",
     "resolve": "steering:resolve",

@@ -6,9 +6,9 @@ import click
 from flask.cli import with_appcontext
 
 from ..ledger.failures import LOOKED_AT
+from ..outcome import said
 from ..state import current
 from . import output
-from .listing import said
 
 
 @click.command(short_help="What did not go well, by its reason.")

@@ -9,6 +9,7 @@ import click
 from flask.cli import with_appcontext
 
 from ..ledger import Filters
+from ..outcome import said
 from ..state import current
 from . import output
 from .filters import filter_options
@@ -72,11 +73,6 @@ def what(email: Any) -> str:
     is."""
     words = email.template or f'"{email.subject}"'
     return f"test: {words}" if email.is_test else words
-
-
-def said(code: int | None, enhanced: str | None, words: str | None) -> str:
-    """Return what a server said, or our words in its stead, as one text."""
-    return " ".join(str(part) for part in (code, enhanced, words) if part)
 
 
 def as_document(row: Any) -> dict[str, Any]:

@@ -7,10 +7,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
+
+from ..why import Sentence, Verb
 
 Cell = str | int | None
 
@@ -132,6 +134,32 @@ def size(number: int) -> str:
 def count(number: int, what: str) -> str:
     """Return a number of things, as in ``1 email``, ``2 emails``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def commands(ctx: click.Context) -> str:
+    """Return how the commands beside this one begin: ``mailer`` or ``flask mailer``."""
+    return ctx.parent.command_path if ctx.parent else "mailer"
+
+
+def sentence(parts: Sentence, email_id: str, commands: str) -> str:
+    """Return a sentence about an email, with commands for what can be done."""
+    return "".join(_spoken(part, email_id, commands) for part in parts)
+
+
+def _spoken(part: str | datetime | timedelta | Verb, email_id: str, commands: str) -> str:
+    match part:
+        case str():
+            return part
+        case datetime():
+            return local(part)
+        case timedelta():
+            return duration(part.total_seconds())
+        case Verb.RETRY:
+            return f"`{commands} retry {email_id}`"
+        case Verb.RESOLVE_SENT:
+            return f"`{commands} resolve {email_id} --sent`"
+        case Verb.RESOLVE_RESEND:
+            return "--resend"
 
 
 def deliveries(number: int) -> str:

@@ -13,15 +13,11 @@ from flask.cli import with_appcontext
 from ..health import hindrance
 from ..ledger.queries import History
 from ..models import Status
+from ..outcome import said
 from ..state import State, current
+from ..why import what_happens_next
 from . import output
-from .listing import said
 
-_NOT_SENT = {
-    "MAIL_SUPPRESS_SEND": "MAIL_SUPPRESS_SEND was set",
-    "test key": "it was sent with a test key, and no transport is for test",
-}
-"""How the words of an attempt begin of which no server knows, and why."""
 _OF_REPORT = (
     "received_at", "occurred_at", "kind", "permanent", "source", "recipient", "code", "enhanced",
     "words",
@@ -43,7 +39,7 @@ def show(ctx: click.Context, email_id: str, as_json: bool) -> None:
     """
     state = current()
     history = state.ledger.show(whole_id(state, email_id))
-    commands = ctx.parent.command_path if ctx.parent else "mailer"
+    commands = output.commands(ctx)
     waits = any(one.state == Status.QUEUED for one in history.deliveries)
     hindered = hindrance(state, history.email.lane) if waits else None
     if as_json:
@@ -103,8 +99,9 @@ def _print(history: History, commands: str, hindered: str | None) -> None:
         for at, event in _events(history, delivery.id, delivery.recipient):
             click.echo(f"  {output.local(at)}  {output.printable(event)}")
         attempts = history.attempts[delivery.id]
-        following = what_happens_next(delivery, email, attempts, commands, hindered=hindered)
-        click.echo(f"  {output.printable(following)}")
+        following = what_happens_next(delivery, email, attempts, hindered=hindered)
+        words = output.sentence(following, email.id, commands)
+        click.echo(f"  {output.printable(words)}")
 
 
 def _report(report: Any, *, of_another: bool) -> str:
@@ -160,73 +157,6 @@ def _context(email: Any) -> str | None:
         return "erased: every copy was sent"
     names = ", ".join(sorted(email.context))
     return f"{names} (values are not shown)" if names else "empty"
-
-
-def what_happens_next(
-    delivery: Any, email: Any, attempts: Sequence[Any], commands: str, *, hindered: str | None
-) -> str:
-    """Return a sentence on what happens to a delivery next, and when. ``hindered``: why nothing of
-    its lane can leave now."""
-    retry = f"`{commands} retry {email.id}`"
-    match delivery.state:
-        case "deferred":
-            number = f"attempt {delivery.attempts + 1} of {delivery.attempts_allowed}"
-            words = (
-                f"It is tried again {_ahead(delivery.due_at)}: {number}{_limit(delivery)}. "
-                f"{retry} tries it now."
-            )
-        case "scheduled":
-            words = f"It is sent {_ahead(delivery.due_at)}{_limit(delivery)}."
-        case Status.QUEUED:
-            waited = output.duration(output.seconds_since(delivery.due_at))
-            words = f"The next free worker sends it, due for {waited}{_limit(delivery)}."
-            if hindered:
-                words = f"It waits, due for {waited}{_limit(delivery)}: {hindered}."
-        case Status.SENDING:
-            holds = email.on_unknown == "hold"
-            then = "waits for a person, as unknown" if holds else "is queued again"
-            when = _ahead(delivery.lease_until)
-            words = f"A worker is sending it; if its outcome is not known {when}, it {then}."
-        case Status.SENT if delivery.outcome == "bounced":
-            words = "Nothing more happens: the server had it, and it came back."
-        case Status.SENT:
-            words = f"Nothing more happens: {_where(attempts)}."
-        case Status.UNKNOWN:
-            words = (
-                "Nothing happens by itself: the server may have it. "
-                f"`{commands} resolve {email.id} --sent` if it has, or --resend to send it, "
-                "perhaps for the second time."
-            )
-        case _ if email.erased_at:
-            words = "Nothing more happens: its content was erased, so it cannot be sent again."
-        case Status.SUPPRESSED:
-            words = (
-                f"Nothing happens by itself: {retry} sends it, once its recipient is not "
-                "suppressed any more."
-            )
-        case _:
-            words = f"Nothing happens by itself: {retry} sends it, with fresh attempts."
-    return words
-
-
-def _where(attempts: Sequence[Any]) -> str:
-    """Return who has what was sent."""
-    last = (attempts[-1].words or "") if attempts else ""
-    for beginning, reason in _NOT_SENT.items():
-        if last.startswith(f"{beginning}: not handed"):
-            return f"no server has it, because {reason}"
-    return "the server has it"
-
-
-def _ahead(instant: datetime) -> str:
-    seconds = -output.seconds_since(instant)
-    return f"at {output.local(instant)}, in {output.duration(seconds)}"
-
-
-def _limit(delivery: Any) -> str:
-    if delivery.expires_at is None:
-        return ""
-    return f", unless it is later than {output.local(delivery.expires_at)} by then"
 
 
 def _instant(instant: datetime) -> str:
@@ -288,7 +218,9 @@ def _delivery_documents(
                 {name: getattr(report, name) for name in _OF_REPORT}
                 for report in history.reports[one.id]
             ],
-            "next": what_happens_next(
-                one, history.email, history.attempts[one.id], commands, hindered=hindered
+            "next": output.sentence(
+                what_happens_next(one, history.email, history.attempts[one.id], hindered=hindered),
+                history.email.id,
+                commands,
             ),
         }

@@ -13,9 +13,9 @@ from kombu.utils.url import maybe_sanitize_url
 from ..health import Check, alerts, examine, lanes_without_transport, late_lanes
 from ..ledger.counts import Counts
 from ..models import LANES, Status
+from ..outcome import said
 from ..state import State, current
 from . import output
-from .listing import said
 
 _DATABASE_SECONDS = 15
 _TROUBLE = (Status.FAILED, Status.UNKNOWN, Status.EXPIRED, Status.CANCELLED, Status.SUPPRESSED)

@@ -8,10 +8,10 @@ import click
 from flask.cli import with_appcontext
 
 from .. import dispatcher
+from ..outcome import said
 from ..standing import Standing, standings
 from ..state import current
 from . import lanes, output
-from .listing import said
 from .steering import actor
 
 

@@ -198,6 +198,11 @@ class Ledger:
         with self.database.read() as connection:
             return switches.paused(connection, "transport")
 
+    def paused_lanes(self) -> dict[str, switches.Pause]:
+        """Return the lanes whose mail waits because somebody said so."""
+        with self.database.read() as connection:
+            return switches.paused(connection, "lane")
+
     def figures(self) -> tuple[dict[str, figures.Figures], dict[str, figures.Trouble]]:
         """Return what each transport did lately, and its newest trouble, by its name."""
         with self.database.read() as connection:
