@@ -72,6 +72,23 @@ def _postgresql_one_of(element: one_of, compiler: Any, **kw: Any) -> str:
     return f"{column} = ANY({values})"
 
 
+class holds(FunctionElement[bool]):  # noqa: N801 - as above
+    """Whether a text has another one within it, letter by letter: LIKE of SQLite knows no case."""
+
+    type = sa.Boolean()
+    inherit_cache = True
+
+
+@compiles(holds, "sqlite")
+def _sqlite_holds(element: holds, compiler: Any, **kw: Any) -> str:
+    return f"instr({compiler.process(element.clauses, **kw)}) > 0"
+
+
+@compiles(holds, "postgresql")
+def _postgresql_holds(element: holds, compiler: Any, **kw: Any) -> str:
+    return f"strpos({compiler.process(element.clauses, **kw)}) > 0"
+
+
 def insert(dialect: sa.Dialect, table: Any) -> Any:
     """Return an INSERT into ``table`` that may say ON CONFLICT."""
     # Each is imported where it is used: that of PostgreSQL takes 2 MB of every worker.

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .. import addresses
-
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+from .. import addresses, instants
 
 
 def past(text: str) -> datetime:
     """Read ISO 8601 (local time unless it says otherwise), or how long ago: ``2h``, ``2h ago``."""
-    return _instant(text, -1, r"(?P<number>[0-9]+)(?P<unit>[smhdw])(?: ago)?", "10m, 2h, 3d ago")
+    return _instant(instants.past, text)
 
 
 def future(text: str) -> datetime:
     """Read ISO 8601 (local time unless it says otherwise), or how far off: ``2h``, ``in 2h``."""
-    return _instant(text, 1, r"(?:in )?(?P<number>[0-9]+)(?P<unit>[smhdw])", "in 10m, 2h, 3d")
+    return _instant(instants.future, text)
 
 
 def address(text: str) -> str:
@@ -54,13 +52,8 @@ def variable(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _instant(text: str, sign: int, pattern: str, examples: str) -> datetime:
+def _instant(read: Callable[[str], datetime], text: str) -> datetime:
     try:
-        if span := re.fullmatch(pattern, text):
-            seconds = int(span["number"]) * _SECONDS[span["unit"]]
-            return datetime.now(UTC) + sign * timedelta(seconds=seconds)
-        # A naive one is local time for astimezone, too.
-        return datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError) as error:
-        expected = f"a time such as 2026-11-24T09:30, or {examples}"
-        raise click.BadParameter(f"expected {expected}, got {text!r}") from error
+        return read(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

@@ -5,8 +5,8 @@
 resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `reports` (what mail
 systems said later), `retention` (erase what is old), `person` (what is stored of one person; erase
 it), `events` (what webhooks are to be told), `telling` (tell it), `replaying` (tell it again),
-`jobs` (work over many), `tallying` (count what happened), `queries`, `emails`, `counts`, `figures`,
-`failures` and `tallies` (read only), with `filters` to say which deliveries.
+`jobs` (work over many), `tallying` (count what happened), `queries`, `search`, `emails`, `counts`,
+`figures`, `failures` and `tallies` (read only), with `filters` to say which deliveries.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from . import (
     replaying,
     reports,
     retention,
+    search,
     settling,
     suppressions,
     sweeping,
@@ -440,6 +441,14 @@ class Ledger:
         """Return deliveries, newest first; without a ``limit``, all of them."""
         with self.database.read() as connection:
             return queries.listing(connection, filters, limit)
+
+    def search(
+        self, filters: Filters, limit: int, *, after: int | None = None, before: int | None = None
+    ) -> search.Found:
+        """Return deliveries, newest first, that were found in a bounded time: those older than the
+        id ``after``, or newer than ``before``."""
+        with self.database.read() as connection:
+            return search.search(connection, filters, limit, after=after, before=before)
 
     def find(self, prefix: str) -> str:
         """Return the id of the one email whose id begins so. Raises NotFound."""

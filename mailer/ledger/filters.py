@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
-from ..expressions import now
-from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, REPORTED, Delivery, Email, Status
+from ..expressions import holds, now
+from ..models import (
+    IS_QUEUED,
+    IS_SENDING,
+    IS_TROUBLE,
+    REPORTED,
+    Attempt,
+    Delivery,
+    Email,
+    Status,
+)
 
 _waits = sa.and_(IS_QUEUED, Delivery.due_at > now())
 IS_DEFERRED = sa.and_(_waits, Delivery.stage.is_not(None))
@@ -50,11 +61,17 @@ class Filters:
     """Accepted at or after."""
     until: datetime | None = None
     """Accepted before."""
-
     is_test: bool | None = None
+    transport: str | None = None
+    """An attempt was made over it."""
+    tag: tuple[str, str | None] | None = None
+    """Name and value of a tag; None: any value."""
+    subject: str | None = None
+    """Each of these words is in the subject that was dispatched, in capitals or not."""
 
-    def conditions(self) -> list[sa.ColumnElement[bool]]:
-        """Return them for a statement over `Delivery`, joined with nothing."""
+    def conditions(self, *, one_by_one: bool = False) -> list[sa.ColumnElement[bool]]:
+        """Return them for a statement over `Delivery`, joined with nothing. ``one_by_one``: for a
+        few rows, of which each email is looked up, rather than all emails be read."""
         found: list[sa.ColumnElement[bool]] = []
         if self.email_id is not None:
             found.append(Delivery.email_id == self.email_id)
@@ -69,20 +86,41 @@ class Filters:
             found.append(Delivery.recipient.in_({self.recipient, self.recipient.lower()}))
         if self.code is not None:
             found.append(Delivery.code == self.code)
-        of_email: list[sa.ColumnElement[bool]] = []
-        if self.template is not None:
-            of_email.append(Email.template == self.template)
-        if self.since is not None:
-            of_email.append(Email.created_at >= self.since)
-        if self.until is not None:
-            of_email.append(Email.created_at < self.until)
-        if self.is_test is not None:
-            of_email.append(Email.is_test == self.is_test)
+        of_email = self._of_email()
+        elsewhere: list[sa.Select[Any]] = []
         if of_email:
-            found.append(
-                sa.exists().where(Email.id == Delivery.email_id, *of_email).correlate(Delivery)
-            )
+            elsewhere.append(sa.select(Email.id).where(Email.id == Delivery.email_id, *of_email))
+        if self.transport is not None:
+            is_its = Attempt.delivery_id == Delivery.id
+            over = Attempt.transport == self.transport
+            elsewhere.append(sa.select(Attempt.id).where(is_its, over))
+        for one in elsewhere:
+            # PostgreSQL makes no join of a subquery that has an OFFSET.
+            found.append((one.offset(0) if one_by_one else one).correlate(Delivery).exists())
         return found
+
+    def _of_email(self) -> list[sa.ColumnElement[bool]]:
+        found: list[sa.ColumnElement[bool]] = []
+        if self.template is not None:
+            found.append(Email.template == self.template)
+        if self.since is not None:
+            found.append(Email.created_at >= self.since)
+        if self.until is not None:
+            found.append(Email.created_at < self.until)
+        if self.is_test is not None:
+            found.append(Email.is_test == self.is_test)
+        if self.tag is not None:
+            found.append(holds(sa.type_coerce(Email.tags, sa.Text), _written(*self.tag)))
+        for word in (self.subject or "").split():
+            found.append(Email.subject.icontains(word, autoescape=True))
+        return found
+
+
+def _written(tag: str, value: str | None) -> str:
+    """Return how a tag is stored, to its end if there is a value: no other text can read so, for
+    within one a quotation mark has a backslash before it."""
+    name = json.dumps(tag, ensure_ascii=False) + ": "
+    return name if value is None else name + json.dumps(value, ensure_ascii=False)
 
 
 def _is_in(state: str) -> sa.ColumnElement[bool]:
