@@ -49,9 +49,21 @@ def compose(
     if attachments is None:
         # One email at a time: a batch of large ones would not fit into memory.
         attachments = state.ledger.attachments(email.id) if email.has_attachments else ()
+    return written(state, email, content, link, attachments)
+
+
+def written(
+    state: State,
+    email: Any,
+    content: Content,
+    link: str | None,
+    attachments: Sequence[Attachment],
+) -> Composed:
+    """Write ``email`` with its rendered content; ``link`` is where to unsubscribe. Raises
+    MessageError."""
     named = {field: [Address(*pair) for pair in pairs] for field, pairs in email.addresses.items()}
     (sender,) = named["from"]
-    written = message.write(
+    data = message.write(
         sender=sender,
         to=named["to"],
         cc=named["cc"],
@@ -62,7 +74,7 @@ def compose(
         headers=_headers(state, email, link),
         attachments=attachments,
     )
-    return Composed(content, written, sender.email, smtputf8=not written.isascii())
+    return Composed(content, data, sender.email, smtputf8=not data.isascii())
 
 
 def message_id(email_id: str, sender: Address) -> str:

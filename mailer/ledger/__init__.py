@@ -460,6 +460,11 @@ class Ledger:
         with self.database.read() as connection:
             return queries.history(connection, email_id)
 
+    def told(self, email_id: str) -> Sequence[sa.Row[Any]]:
+        """Return what webhooks are or were to be told of an email, in order."""
+        with self.database.read() as connection:
+            return queries.told(connection, email_id)
+
     def page(
         self,
         limit: int,

@@ -10,7 +10,17 @@ import sqlalchemy as sa
 
 from ..content import Attachment
 from ..errors import NotFound
-from ..models import Attached, Attempt, AuditEntry, Delivery, Email, Report
+from ..models import (
+    Attached,
+    Attempt,
+    AuditEntry,
+    Delivery,
+    Email,
+    Event,
+    EventAttempt,
+    Report,
+    Webhook,
+)
 from .filters import OUTCOME_OF, STATE_OF, Filters
 
 Listed = Any  # a row of `listing`: the columns named there
@@ -88,6 +98,35 @@ def history(connection: sa.Connection, email_id: str) -> History:
         _by_delivery(connection, Report, ids),
         _files(connection, email_id) if email.has_attachments else [],
     )
+
+
+def told(connection: sa.Connection, email_id: str) -> list[sa.Row[Any]]:
+    """Return what webhooks are or were to be told of an email, with the last attempt at it."""
+    last = (
+        sa.select(sa.func.max(EventAttempt.id))
+        .where(EventAttempt.event_id == Event.id)
+        .correlate(Event)
+        .scalar_subquery()
+    )
+    statement = (
+        sa.select(
+            Event.type,
+            Event.at,
+            Event.delivery_id,
+            Event.status,
+            Event.attempts,
+            Event.due_at,
+            Webhook.url,
+            EventAttempt.ended_at,
+            EventAttempt.code,
+            EventAttempt.words,
+        )
+        .join(Webhook, Webhook.id == Event.webhook_id)
+        .join(EventAttempt, EventAttempt.id == last, isouter=True)
+        .where(Event.email_id == email_id)
+        .order_by(Event.id)
+    )
+    return list(connection.execute(statement))
 
 
 def _by_delivery(

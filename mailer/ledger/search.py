@@ -28,8 +28,8 @@ _GROWTH = 8
 _SCATTERED = 2_000
 """So many that are far apart cost as much as a window of neighbours."""
 _IN_ORDER = timedelta(minutes=1)
-"""Emails that are further apart have their deliveries in the same order. Nearer ones may not:
-clocks differ, and two transactions take turns."""
+"""Emails further apart have their deliveries in the same order. Nearer ones may not: clocks
+differ, and two transactions take turns."""
 
 
 class Found(NamedTuple):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import werkzeug.exceptions
 from flask import Flask, current_app, flash, make_response, redirect, render_template, request
 from flask.wrappers import Response
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
+from ..errors import NotFound
+from ..outcome import said
+from ..why import Sentence, Verb
 from . import access
 from .blueprint import console
 
 NAVIGATION = (
     ("ops.overview", "Overview"),
+    ("ops.emails", "Emails"),
     ("ops.failed", "Failed"),
     ("ops.transports", "Transports"),
     ("ops.suppressions", "Suppressions"),
@@ -26,11 +31,15 @@ NAVIGATION = (
 
 def page(name: str, /, *, status: int = 200, **context: object) -> Response:
     """Return page ``ops/NAME.html``; to a request of its live part, ``ops/_NAME.html`` alone."""
-    is_part = "HX-Request" in request.headers
-    html = render_template(f"ops/{'_' if is_part else ''}{name}.html", **context)
+    html = render_template(f"ops/{'_' if is_part() else ''}{name}.html", **context)
     response = make_response(html, status)
     response.headers["Vary"] = "HX-Request, Cookie"
     return response
+
+
+def is_part() -> bool:
+    """Say whether the live part of a page is asked for, and not the page."""
+    return "HX-Request" in request.headers
 
 
 def done(words: str, address: str) -> Response:
@@ -47,6 +56,7 @@ def init_app(app: Flask) -> None:
         instant=instant,
         job_name=job_name,
         number=number,
+        sentence=sentence,
         span=span,
     )
 
@@ -60,6 +70,12 @@ def _error(error: HTTPException) -> Response:
     return response
 
 
+@console.errorhandler(NotFound)
+def _not_found(error: NotFound) -> Response:
+    words = str(error)[:200]
+    return _error(werkzeug.exceptions.NotFound(f"{words[0].upper()}{words[1:]}."))
+
+
 @console.context_processor
 def _of_every_page() -> dict[str, object]:
     return {
@@ -67,6 +83,7 @@ def _of_every_page() -> dict[str, object]:
         "member": access.member(),
         "navigation": NAVIGATION,
         "is_by_proxy": access.is_by_proxy(),
+        "said": said,
     }
 
 
@@ -138,3 +155,27 @@ def span(seconds: float | None) -> str:
 def number(value: int) -> str:
     """Write a whole number with thin spaces between thousands."""
     return f"{value:,}".replace(",", "\u202f")
+
+
+_BUTTON_OF = {
+    Verb.RETRY: "Retry",
+    Verb.RESOLVE_SENT: "It was sent",
+    Verb.RESOLVE_RESEND: "Send it again",
+}
+
+
+def sentence(parts: Sentence) -> Markup:
+    """Write a sentence about an email, with the words of buttons for what can be done."""
+    return Markup("").join(map(_written, parts))
+
+
+def _written(part: str | datetime | timedelta | Verb) -> str | Markup:
+    match part:
+        case str():
+            return part
+        case datetime():
+            return instant(part)
+        case timedelta():
+            return span(part.total_seconds())
+        case Verb():
+            return Markup("<strong>{}</strong>").format(_BUTTON_OF[part])

@@ -1,8 +1,23 @@
 """The views of the console, a file for each page. Importing one mounts it."""
 
-from . import failed, jobs, keys, overview, sign_in, suppressions, transports, webhooks
+from . import (
+    content,
+    email,
+    emails,
+    failed,
+    jobs,
+    keys,
+    overview,
+    sign_in,
+    suppressions,
+    transports,
+    webhooks,
+)
 
 __all__ = [
+    "content",
+    "email",
+    "emails",
     "failed",
     "jobs",
     "keys",
