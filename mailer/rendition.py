@@ -14,7 +14,8 @@ from .content import Attachment, Content
 from .errors import MessageError, RenderError, TemplateError
 from .state import State
 
-_TOKEN = "hidden"  # noqa: S105 - in its place  # nosec B105  # a word for people, no secret
+_HIDDEN = "hidden"
+"""What a link to unsubscribe has where its token would be."""
 
 
 class Rendition(NamedTuple):
@@ -63,14 +64,10 @@ def _content(state: State, email: Any, is_secret: bool) -> tuple[Content, str]:
     if email.template is None:
         text = email.text if email.text is not None else plaintext.from_html(email.html)
         return Content(email.subject, text, email.html), ""
-    note = ""
-    context = email.context
-    if is_secret:
-        note = "Its values are secret: names in square brackets stand in their place."
-    elif context is None:
-        note = "Its values were erased once every copy was sent: names in square brackets stand in "
-        note += "their place."
-    if note:
+    note, context = "", email.context
+    if is_secret or context is None:
+        why = "are secret" if is_secret else "were erased once every copy was sent"
+        note = f"Its values {why}: names in square brackets stand in their place."
         context = _placeholders(state, email)
     if link := _link(state, email):
         context = {**context, unsubscribe.VARIABLE: link}
@@ -99,4 +96,4 @@ def _named(value: Any, name: str) -> Any:
 def _link(state: State, email: Any) -> str | None:
     if email.category is None or unsubscribe.obstacle(state.app):
         return None
-    return state.url_for(unsubscribe.ENDPOINT, token=_TOKEN)
+    return state.url_for(unsubscribe.ENDPOINT, token=_HIDDEN)

@@ -21,8 +21,8 @@ from .record import first_uuid7
 
 SECONDS = 0.1
 """How long it looks."""
-WINDOW = 10_000
-"""Deliveries that one statement looks at, at most: some 30 milliseconds."""
+WINDOW = 5_000
+"""Deliveries that one statement looks at, at most: some 15 milliseconds."""
 _FIRST_WINDOW = 250
 _GROWTH = 8
 _SCATTERED = 2_000
