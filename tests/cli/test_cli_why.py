@@ -92,6 +92,7 @@ def test_what_people_did_and_why_it_is_suppressed_is_told(run: Run, app: Flask) 
     assert "ann@example.com: suppressed" in shown
     assert f"`mailer retry {email_id}` sends it, once its recipient is not suppressed" in shown
     assert re.search(r"^  suppressed for all mail +manual.*, \d+ s ago$", shown, re.MULTILINE)
+    run("suppressions", "remove", "ann@example.com")
     run("retry", email_id)
     change(app, status="failed")
     assert re.search(r"^  last done +retried by cli:", run("why", email_id).stdout, re.MULTILINE)

@@ -18,9 +18,7 @@ from mailer.state import of
 
 from ..conftest import AppFactory
 from ..ops.test_xss import PAYLOADS, dispatch_with
-from .test_browser import HTML, PASSWORD, Watch, browser
-
-__all__ = ["browser"]  # a fixture
+from .test_browser import HTML, PASSWORD, Watch
 
 
 @pytest.fixture

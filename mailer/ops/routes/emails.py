@@ -6,10 +6,11 @@ from typing import Any
 
 from flask import make_response, redirect, request, url_for
 
+from ...ledger.filters import OUTCOMES
 from ...ledger.search import Found
 from ...models import LANES
 from ...state import current
-from ..asked import OUTCOMES, Asked, asked
+from ..asked import Asked, asked
 from ..blueprint import Answer, view
 from ..pages import page
 
