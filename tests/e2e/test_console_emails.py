@@ -18,7 +18,8 @@ from mailer.state import of
 
 from ..conftest import AppFactory
 from ..ops.test_xss import PAYLOADS, dispatch_with
-from .test_browser import HTML, PASSWORD, Watch
+from .browser import Watch
+from .test_browser import HTML, PASSWORD
 
 
 @pytest.fixture
