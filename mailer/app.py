@@ -13,7 +13,7 @@ from . import api, notifications, ops
 from .errors import LedgerUnavailable, SettingError
 from .extension import Mailer
 from .state import of
-from .web import access, accounts, health, unsubscribe
+from .web import access, accounts, health, metrics, unsubscribe
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     notifications.init_app(app)
     accounts.init_app(app)
     app.register_blueprint(health.health)
+    app.register_blueprint(metrics.metrics)
     app.register_blueprint(unsubscribe.unsubscribe)
     api.init_app(app)
     ops.init_app(app)

@@ -297,6 +297,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_CONSOLE_USER_HEADER", text, None,
             "header in which a proxy in front names who is signed in, such as X-Forwarded-User"),
     Setting("MAILER_CONSOLE_USER_HEADER_FROM", networks, "127.0.0.1, ::1", "addresses of proxies whose word that is"),
+    Setting("MAILER_METRICS_TOKEN", secret, None, "what Prometheus shows to read /metrics: docs/metrics.md (default: nobody may)", secret=True),
     # Accounts
     Setting("MAILER_LIMIT_PER_ADDRESS", rate, "5/hour", "account emails that may be asked for one address"),
     Setting("MAILER_LIMIT_PER_CLIENT", rate, "30/hour", "account emails that one client may ask for"),

@@ -65,6 +65,7 @@ AS_A_SERVICE = [
     '-H "Content-Type: application/json" -d \'{"from": "orders@shop.example.com", '
     '"to": "ada@example.com", "subject": "Your order", "text": "Thank you!"}\'',
     "mailer status",
+    "mailer top",
     "mailer failed",
     "mailer list --state failed --since 2h",
     "mailer show ID",
@@ -193,7 +194,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     dotenv, parts = AS_A_SERVICE[:5], AS_A_SERVICE[5:9]
     create_key, export_key, curl, *on_call = AS_A_SERVICE[9:]
     upgrade, gunicorn, worker, beat = parts
-    status, failed, listing, show, why, retry, pause, resume, transports, rest, test = on_call
+    status, top, failed, listing, show, why, retry, pause, resume, transports, rest, test = on_call
     for line in dotenv:
         terminals.run(line)
     terminals.run(upgrade)
@@ -210,6 +211,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
         assert answer.status == 202
     catcher.wait_for(1, to="ada@example.com")
     terminals.run(status)
+    assert "Mail is flowing" in terminals.run(top)
     assert "nothing failed" in terminals.run(failed)
     terminals.run(listing)
     (row,) = json.loads(terminals.run("mailer list --json"))["deliveries"]

@@ -35,6 +35,7 @@ _COMMANDS = {
     "webhooks": "webhooks:webhooks",
     "bounce": "bounce:bounce",
     "status": "status:status",
+    "top": "top:top",
     "preview": "preview:preview",
     "test": "test:test",
     "db": "db:db",

@@ -50,7 +50,7 @@ def print_table(
     lines = [list(headers), *([_shown(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     below = [""] * len(lines)
-    room = shutil.get_terminal_size().columns
+    room = width()
     if sys.stdout.isatty():
         if last_may_go_below and sum(widths) + _GAP * (len(widths) - 1) > room:
             below = ["", *(line[-1] for line in lines[1:])]
@@ -76,6 +76,11 @@ def print_more(more: bool, limit: int) -> None:
     """Say below a table that there is more than it shows, if so."""
     if more:
         click.echo(f"(the newest {limit}; --limit shows more)")
+
+
+def width() -> int:
+    """Return how many characters fit beside one another."""
+    return shutil.get_terminal_size().columns
 
 
 def print_fields(fields: Sequence[tuple[str, str | None]]) -> None:

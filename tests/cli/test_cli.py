@@ -20,7 +20,8 @@ from ..worker import environment
 from .conftest import Run, as_process, written
 
 COMMANDS = (
-    "send", "list", "show", "retry", "cancel", "resolve", "status", "preview", "test", "db", "dev",
+    "send", "list", "show", "retry", "cancel", "resolve", "status", "top", "preview", "test", "db",
+    "dev",
 )  # fmt: skip
 
 FOREIGN_APP = """
