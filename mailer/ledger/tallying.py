@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import Any, NamedTuple
 
@@ -174,17 +174,21 @@ def _counted(
     events: Iterable[Event | None], instant: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the rows of both tables."""
-    numbers: Counter[tuple[Any, ...]] = Counter()
-    latencies: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
+    minutes: Counter[tuple[Any, ...]] = Counter()
+    taken: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
     for event in filter(None, events):
-        for step in STEPS:
-            if instant - event.at > _KEPT_SECONDS.get(step, instant):
-                continue
-            begins_at = event.at // step * step if step else 0.0
-            numbers[step, begins_at, *event[1:6]] += 1
-            if event.seconds is not None:
-                of = (step, begins_at, event.lane, bucket(event.seconds))
-                latencies[of].append(event.seconds)
+        minute = event.at // MINUTE * MINUTE
+        minutes[minute, *event[1:6]] += 1
+        if event.seconds is not None:
+            taken[minute, event.lane, bucket(event.seconds)].append(event.seconds)
+    numbers: Counter[tuple[Any, ...]] = Counter()
+    for (minute, *of), number in minutes.items():
+        for period in _periods(minute, instant):
+            numbers[*period, *of] += number
+    latencies: defaultdict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for (minute, *of), seconds in taken.items():
+        for period in _periods(minute, instant):
+            latencies[*period, *of] += seconds
     names = ("step", "begins_at", "lane", "template", "transport", "outcome", "code", "number")
     return (
         [dict(zip(names, (*key, number), strict=True)) for key, number in numbers.items()],
@@ -194,6 +198,13 @@ def _counted(
             for key, seconds in latencies.items()
         ],
     )  # fmt: skip
+
+
+def _periods(minute: float, instant: float) -> Iterator[tuple[int, float]]:
+    """Yield the periods that a minute is in, as step and beginning, less those too old to keep."""
+    for step in STEPS:
+        if instant - minute <= _KEPT_SECONDS.get(step, instant):
+            yield step, minute // step * step if step else 0.0
 
 
 def _add(
