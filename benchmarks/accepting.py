@@ -60,7 +60,7 @@ def per_second(name: str, folder: Path, settings: Mapping[str, str], emails: int
     url = f"sqlite:///{folder / 'ledger.sqlite3'}"
     database = Database(database_url(url))
     database.upgrade()
-    _, token = keys.create(database, "benchmark", checked())
+    _, token = keys.create(database, "benchmark", checked(), actor="benchmark")
     with EmbeddedRedis(folder / "redis") as redis:
         given = settings_for(url, {**settings, "CELERY__broker_url": redis.url})
         with _served(door.app, folder, environ_with(given)) as port:

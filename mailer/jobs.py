@@ -41,10 +41,10 @@ def start(
     return is_new
 
 
-def ask(state: State, job_id: str, wanted: str) -> bool:
+def ask(state: State, job_id: str, wanted: str, *, actor: str) -> bool:
     """Ask for a job to be ``paused``, ``stopped`` or, after a pause, ``queued``. False: it has
     ended, or is so already. Raises NotFound."""
-    is_asked = state.ledger.ask_job(job_id, wanted)
+    is_asked = state.ledger.ask_job(job_id, wanted, actor=actor)
     if is_asked and wanted == "queued":
         state.jobs_bell.ring(JOBS, job_id)
     return is_asked

@@ -18,6 +18,7 @@ from .db import Database
 from .errors import LedgerUnavailable, NotFound
 from .expressions import now
 from .grants import SCOPES, Grant
+from .ledger import acts
 from .ledger.record import uuid7
 from .models import ApiKey
 from .prepared import Prepared
@@ -45,7 +46,7 @@ class Page(NamedTuple):
     has_more: bool
 
 
-def create(database: Database, name: str, grant: Grant) -> tuple[str, str]:
+def create(database: Database, name: str, grant: Grant, *, actor: str) -> tuple[str, str]:
     """Store a new key; return its id and the key, which cannot be had again. Raises ValueError."""
     _check_name(name)
     token = _BEGINNINGS[grant.is_test] + secrets.token_urlsafe(32)
@@ -67,6 +68,7 @@ def create(database: Database, name: str, grant: Grant) -> tuple[str, str]:
                 expires_at=grant.expires_at,
             )
         )
+        acts.note(connection, actor, "make key", f"{name} {key_id}")
     return key_id, token
 
 
@@ -181,24 +183,31 @@ def limits(key: Any) -> list[str]:
     return said
 
 
-def rename(database: Database, key_id: str, name: str) -> None:
+def rename(database: Database, key_id: str, name: str, *, actor: str) -> None:
     """Give a key another name. Raises ValueError or NotFound."""
     _check_name(name)
-    _change(database, key_id, name=name)
+    _change(database, key_id, actor, "rename key", name=name)
 
 
-def revoke(database: Database, key_id: str) -> None:
+def revoke(database: Database, key_id: str, *, actor: str) -> None:
     """Make a key good for nothing, from the next request on. Raises NotFound."""
-    _change(database, key_id, revoked_at=now())
+    _change(database, key_id, actor, "revoke key", revoked_at=now())
 
 
-def _change(database: Database, key_id: str, **values: Any) -> None:
+def _change(
+    database: Database, key_id: str, actor: str, action: acts.Action, **values: Any
+) -> None:
     statement = (
-        sa.update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)).values(**values)
+        sa.update(ApiKey)
+        .where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+        .values(**values)
+        .returning(ApiKey.name)
     )
     with database.begin() as connection:
-        if not connection.execute(statement).rowcount:
+        name = connection.execute(statement).scalar()
+        if name is None:
             raise NotFound(f"there is no key {key_id!r}")
+        acts.note(connection, actor, action, f"{name} {key_id}")
 
 
 def _check_name(name: str) -> None:

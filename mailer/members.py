@@ -15,6 +15,7 @@ from . import users
 from .db import Database
 from .errors import NotFound
 from .expressions import now
+from .ledger import acts
 from .models import Member as Row
 from .models import Visit
 
@@ -46,7 +47,7 @@ class Member(NamedTuple):
 _MEMBER = (Row.id, Row.name, Row.role)
 
 
-def add(database: Database, name: str, role: str, password: str) -> None:
+def add(database: Database, name: str, role: str, password: str, *, actor: str) -> None:
     """Store a new member. Raises ValueError."""
     name = name.strip().lower()
     if not NAME.fullmatch(name):
@@ -59,30 +60,34 @@ def add(database: Database, name: str, role: str, password: str) -> None:
         connection.execute(
             sa.insert(Row).values(name=name, role=role, password_hash=hashed, created_at=now())
         )
+        acts.note(connection, actor, "add member", f"{name} as {role}")
 
 
-def set_password(database: Database, name: str, password: str) -> None:
+def set_password(database: Database, name: str, password: str, *, actor: str) -> None:
     """Store another password, and end the visits of whoever had the old one. Raises NotFound or
     ValueError."""
     hashed = _hashed(name.strip().lower(), password)
     with database.begin() as connection:
         member_id = _change(connection, name, password_hash=hashed)
         connection.execute(sa.delete(Visit).where(Visit.member_id == member_id))
+        acts.note(connection, actor, "change password", name.strip().lower())
 
 
-def set_role(database: Database, name: str, role: str) -> None:
+def set_role(database: Database, name: str, role: str, *, actor: str) -> None:
     """Give a member another role, from the next request on. Raises NotFound or ValueError."""
     _check_role(role)
     with database.begin() as connection:
         _change(connection, name, role=role)
+        acts.note(connection, actor, "change role", f"{name.strip().lower()} to {role}")
 
 
-def remove(database: Database, name: str) -> None:
+def remove(database: Database, name: str, *, actor: str) -> None:
     """Delete a member, and with that end their visits. Raises NotFound."""
     with database.begin() as connection:
         member_id = _change(connection, name, role=Row.role)
         connection.execute(sa.delete(Visit).where(Visit.member_id == member_id))
         connection.execute(sa.delete(Row).where(Row.id == member_id))
+        acts.note(connection, actor, "remove member", name.strip().lower())
 
 
 def listing(database: Database) -> list[sa.Row[Any]]:
@@ -110,7 +115,8 @@ def by_name(database: Database, name: str) -> Member | None:
 
 
 def check(database: Database, name: str, password: str) -> Member | None:
-    """Return the member who has this name and password. It takes as long when there is none."""
+    """Return the member who has this name and password, and note when there is none. That takes as
+    long."""
     with database.read() as connection:
         row = connection.execute(
             sa.select(*_MEMBER, Row.password_hash).where(Row.name == name.strip().lower())
@@ -118,7 +124,13 @@ def check(database: Database, name: str, password: str) -> Member | None:
     nobodys = _nobodys()
     hashed = row.password_hash if row else nobodys
     is_right = len(password) <= users.PASSWORD_MAX and check_password_hash(hashed, password)
-    return Member(*row[:3]) if row and is_right else None
+    if row and is_right:
+        return Member(*row[:3])
+    with database.begin() as connection:
+        # Not what was typed: it may be a password.
+        about = row.name if row else "no member's name"
+        acts.note(connection, "stranger", "fail to sign in", about)
+    return None
 
 
 def begin(database: Database, member: Member) -> str:
@@ -131,6 +143,7 @@ def begin(database: Database, member: Member) -> str:
                 digest=_digest(token), member_id=member.id, begun_at=now(), seen_at=now()
             )
         )
+        acts.note(connection, f"member {member.name}", "sign in")
     return token
 
 

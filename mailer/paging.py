@@ -13,8 +13,8 @@ def part(
     column: Any,
     *,
     limit: int,
-    after: str | None,
-    before: str | None,
+    after: str | int | None,
+    before: str | int | None,
 ) -> tuple[list[sa.Row[Any]], bool]:
     """Return up to ``limit`` rows, the newest first, and whether there are more that way: those
     older than the id ``after``, or newer than ``before``.

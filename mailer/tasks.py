@@ -76,6 +76,6 @@ def prune() -> None:
     )
     if any(pruned):
         log.info(
-            "pruned erased=%d deleted=%d reports=%d",
-            pruned.erased, pruned.deleted, pruned.reports,
+            "pruned erased=%d deleted=%d reports=%d acts=%d",
+            pruned.erased, pruned.deleted, pruned.reports, pruned.acts,
         )  # fmt: skip

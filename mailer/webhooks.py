@@ -13,7 +13,7 @@ from .destination import Allowed, Forbidden, checked, parse
 from .doorbell import WEBHOOKS
 from .errors import NotFound
 from .expressions import now
-from .ledger import replaying, telling
+from .ledger import acts, replaying, telling
 from .ledger.events import TYPES
 from .ledger.record import uuid7
 from .models import IS_FAILED, IS_PENDING, Event, EventAttempt, Webhook
@@ -40,7 +40,7 @@ class Page(NamedTuple):
     has_more: bool
 
 
-def create(state: State, url: str, types: Collection[str]) -> sa.Row[Any]:
+def create(state: State, url: str, types: Collection[str], *, actor: str) -> sa.Row[Any]:
     """Make a webhook and return it, with its secret. Raises ValueError."""
     webhook_id = uuid7()
     values = {
@@ -52,6 +52,7 @@ def create(state: State, url: str, types: Collection[str]) -> sa.Row[Any]:
     }
     with state.database.begin() as connection:
         connection.execute(sa.insert(Webhook).values(**values, created_at=now()))
+        acts.note(connection, actor, "make webhook", webhook_id)
         return _get(connection, webhook_id)
 
 
@@ -106,8 +107,13 @@ def update(
         _get(connection, webhook_id)
         if values:
             connection.execute(sa.update(Webhook).where(Webhook.id == webhook_id).values(values))
+        if url is not None or types is not None:
+            acts.note(connection, actor, "change webhook", webhook_id)
+        if status == "enabled":
+            acts.note(connection, actor, "enable webhook", webhook_id)
         if status == "disabled":
             telling.disable(connection, webhook_id, f"disabled by {actor}")
+            acts.note(connection, actor, "disable webhook", webhook_id)
     if status == "enabled":
         state.events_bell.ring(WEBHOOKS, "")
 
@@ -115,7 +121,7 @@ def update(
 _AFRESH: dict[str, Any] = {"failures": 0, "failing_since": None, "rests_until": None}
 
 
-def rotate_secret(state: State, webhook_id: str) -> sa.Row[Any]:
+def rotate_secret(state: State, webhook_id: str, *, actor: str) -> sa.Row[Any]:
     """Give it a new secret; the one before signs as well for a day. Raises NotFound."""
     statement = (
         sa.update(Webhook)
@@ -128,7 +134,9 @@ def rotate_secret(state: State, webhook_id: str) -> sa.Row[Any]:
     )
     with state.database.begin() as connection:
         connection.execute(statement)
-        return _get(connection, webhook_id)
+        found = _get(connection, webhook_id)
+        acts.note(connection, actor, "rotate secret", webhook_id)
+    return found
 
 
 def delete(state: State, webhook_id: str, *, actor: str) -> None:
@@ -137,6 +145,7 @@ def delete(state: State, webhook_id: str, *, actor: str) -> None:
         _get(connection, webhook_id)
         # First, and committed: from here on nothing is noted for it, and its row may be locked.
         telling.disable(connection, webhook_id, f"deleted by {actor}")
+        acts.note(connection, actor, "delete webhook", webhook_id)
     some = sa.select(Event.id).where(Event.webhook_id == webhook_id).limit(replaying.AT_ONCE)
     while True:
         with state.database.begin() as connection:
@@ -185,23 +194,25 @@ def attempts(state: State, event_id: str, *, webhook_id: str | None = None) -> l
         return list(connection.execute(statement))
 
 
-def replay(state: State, webhook_id: str, event_id: str) -> bool:
+def replay(state: State, webhook_id: str, event_id: str, *, actor: str) -> bool:
     """Tell an event again, whatever became of it. False: it is being told now. Raises NotFound, and
     ValueError when the webhook is disabled."""
     with state.database.begin() as connection:
         _end_rest(connection, webhook_id)
         _event(connection, event_id, webhook_id)
-    replayed = state.ledger.replay(webhook_id, event_id)
+    replayed = state.ledger.replay(webhook_id, event_id, actor=actor)
     state.events_bell.ring(WEBHOOKS, "")
     return replayed
 
 
-def replay_since(state: State, webhook_id: str, since: datetime) -> replaying.Replayed:
+def replay_since(
+    state: State, webhook_id: str, since: datetime, *, actor: str
+) -> replaying.Replayed:
     """Tell all events again that happened since then and failed, or wait for their next attempt;
     return how many. Raises NotFound, and ValueError when the webhook is disabled."""
     with state.database.begin() as connection:
         _end_rest(connection, webhook_id)
-    replayed = state.ledger.replay_since(webhook_id, since)
+    replayed = state.ledger.replay_since(webhook_id, since, actor=actor)
     state.events_bell.ring(WEBHOOKS, "")
     return replayed
 

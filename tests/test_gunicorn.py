@@ -82,7 +82,7 @@ def serving(settings: dict[str, Any], folder: Path, *arguments: str) -> Iterator
     settings = {**settings, "CELERY": {"broker_url": "memory://"}}
     database = Database(database_url(settings["MAILER_DATABASE_URL"]))
     database.upgrade()
-    _, token = keys.create(database, "test", checked(scopes=SCOPES))
+    _, token = keys.create(database, "test", checked(scopes=SCOPES), actor="test")
     database.close()
     (line,) = [
         line.removeprefix("web: ")

@@ -160,7 +160,7 @@ def test_a_job_is_paused_goes_on_and_is_stopped(
 
     def after_the_first(wanted: str) -> Tell:
         def ask(told: dict[str, Any]) -> None:
-            ledger.ask_job(job_id, wanted)
+            ledger.ask_job(job_id, wanted, actor="test")
 
         return ask
 
@@ -170,15 +170,15 @@ def test_a_job_is_paused_goes_on_and_is_stopped(
         assert (job.status, job.done) == ("paused", 2)
         assert jobs.run(of(app), job_id, after_the_first("paused")) is None
         assert ledger.sweep().jobs_due == []
-        assert ledger.ask_job(job_id, "queued")
+        assert ledger.ask_job(job_id, "queued", actor="test")
         job = jobs.run(of(app), job_id, after_the_first("stopped"))
         assert job is not None
         assert (job.status, job.done) == ("stopped", 4)
     assert job.ended_at is not None
     for wanted in ("queued", "paused", "stopped"):
-        assert not ledger.ask_job(job_id, wanted)
+        assert not ledger.ask_job(job_id, wanted, actor="test")
     with pytest.raises(NotFound, match="there is no job 'x'"):
-        ledger.ask_job("x", "stopped")
+        ledger.ask_job("x", "stopped", actor="test")
 
 
 def test_a_job_that_fails_says_why(app: Flask) -> None:

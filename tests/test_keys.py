@@ -22,7 +22,7 @@ def change(database: Database, **values: Any) -> None:
 
 
 def test_a_key_is_found_by_itself_alone_and_stored_nowhere(database: Database) -> None:
-    key_id, token = keys.create(database, "shop", checked(scopes=["send"]))
+    key_id, token = keys.create(database, "shop", checked(scopes=["send"]), actor="test")
     found = keys.find(database, token)
     assert found is not None
     assert (found.id, found.name, [*found.scopes]) == (key_id, "shop", ["send"])
@@ -46,7 +46,7 @@ def test_all_that_it_may_do_is_found(database: Database) -> None:
         "is_test": True,
         "expires_at": ends,
     }
-    _, token = keys.create(database, "all", checked(**options))
+    _, token = keys.create(database, "all", checked(**options), actor="test")
     found = keys.find(database, token)
     assert found is not None
     assert token.startswith("mk_test_")
@@ -59,24 +59,24 @@ def test_all_that_it_may_do_is_found(database: Database) -> None:
 
 def test_a_key_that_expired_or_was_revoked_is_not_found(database: Database) -> None:
     in_an_hour = datetime.now(UTC) + timedelta(hours=1)
-    _, token = keys.create(database, "a", checked(expires_at=in_an_hour))
+    _, token = keys.create(database, "a", checked(expires_at=in_an_hour), actor="test")
     assert keys.find(database, token)
     change(database, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     assert keys.find(database, token) is None
 
-    key_id, token = keys.create(database, "c", checked())
+    key_id, token = keys.create(database, "c", checked(), actor="test")
     assert keys.find(database, token)
-    keys.revoke(database, key_id)
+    keys.revoke(database, key_id, actor="test")
     assert keys.find(database, token) is None
     assert key_id not in [row.id for row in keys.listing(database)]
     with pytest.raises(NotFound, match=key_id):
-        keys.revoke(database, key_id)
+        keys.revoke(database, key_id, actor="test")
     with pytest.raises(NotFound, match=key_id):
-        keys.rename(database, key_id, "d")
+        keys.rename(database, key_id, "d", actor="test")
 
 
 def test_its_last_use_is_known_to_the_minute(database: Database) -> None:
-    _, token = keys.create(database, "shop", checked())
+    _, token = keys.create(database, "shop", checked(), actor="test")
     assert keys.listing(database)[0].last_used_at is None
     keys.find(database, token)
     used_at = keys.listing(database)[0].last_used_at
@@ -91,7 +91,7 @@ def test_its_last_use_is_known_to_the_minute(database: Database) -> None:
 def test_a_key_is_good_while_its_last_use_cannot_be_noted(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, token = keys.create(database, "shop", checked())
+    _, token = keys.create(database, "shop", checked(), actor="test")
 
     def locked() -> Any:
         raise LedgerUnavailable("database is locked")
@@ -108,7 +108,7 @@ def test_without_tables_it_is_said_what_to_run(tmp_path: Path) -> None:
 
 
 def test_they_are_listed_page_by_page(database: Database) -> None:
-    ids = sorted(keys.create(database, f"key {n}", checked())[0] for n in range(5))
+    ids = sorted(keys.create(database, f"key {n}", checked(), actor="test")[0] for n in range(5))
     first = keys.page(database, 2, None, None)
     assert ([row.id for row in first.keys], first.has_more) == ([ids[4], ids[3]], True)
     rest = keys.page(database, 3, ids[3], None)
@@ -120,9 +120,9 @@ def test_they_are_listed_page_by_page(database: Database) -> None:
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 101])
 def test_a_wrong_name_is_refused(database: Database, name: str) -> None:
     with pytest.raises(ValueError, match="name: expected 1 to 100"):
-        keys.create(database, name, checked())
+        keys.create(database, name, checked(), actor="test")
     assert keys.listing(database) == []
-    key_id, _ = keys.create(database, "a", checked())
+    key_id, _ = keys.create(database, "a", checked(), actor="test")
     with pytest.raises(ValueError, match="name: expected 1 to 100"):
-        keys.rename(database, key_id, name)
+        keys.rename(database, key_id, name, actor="test")
     assert keys.listing(database)[0].name == "a"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from mailer import members
@@ -12,7 +14,7 @@ PASSWORD = "correct horse battery staple"
 
 
 def test_a_visit_is_found_by_its_token_until_it_ends(database: Database) -> None:
-    members.add(database, "ann", "operator", PASSWORD)
+    members.add(database, "ann", "operator", PASSWORD, actor="test")
     ann = members.check(database, "ann", PASSWORD)
     assert ann is not None
     first, second = members.begin(database, ann), members.begin(database, ann)
@@ -23,7 +25,7 @@ def test_a_visit_is_found_by_its_token_until_it_ends(database: Database) -> None
     assert members.visitor(database, "x\ud800") is None
     (row,) = members.listing(database)
     assert row.seen_at is not None
-    members.remove(database, "ann")
+    members.remove(database, "ann", actor="test")
     assert members.visitor(database, second) is None
     assert members.listing(database) == []
 
@@ -41,18 +43,18 @@ def test_a_wrong_member_is_refused(
     database: Database, name: str, role: str, password: str, words: str
 ) -> None:
     with pytest.raises(ValueError, match="^" + words):
-        members.add(database, name, role, password)
+        members.add(database, name, role, password, actor="test")
     assert members.listing(database) == []
 
 
 def test_nobody_is_changed_who_is_not_there(database: Database) -> None:
-    for change, *words in (
-        (members.set_role, "admin"),
-        (members.set_password, PASSWORD),
-        (members.remove,),
+    for change in (
+        partial(members.set_role, role="admin"),
+        partial(members.set_password, password=PASSWORD),
+        members.remove,
     ):
         with pytest.raises(NotFound, match="there is no member 'ann'"):
-            change(database, "ann", *words)
+            change(database, name="ann", actor="test")
 
 
 def test_roles_include_those_below() -> None:

@@ -76,6 +76,7 @@ AS_A_SERVICE = [
     "mailer transports",
     "mailer transports pause primary",
     "mailer test you@example.com",
+    "mailer audit --since 2h",
 ]
 # The demo has its own test (tests/dev), the wheel and its extras as well (tests/test_wheel.py).
 ELSEWHERE = {

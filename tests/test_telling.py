@@ -61,7 +61,7 @@ def hook(state: State) -> Iterator[Callable[..., tuple[Receiver, Any]]]:
 
     def make(*script: Any, types: Any = TYPES) -> tuple[Receiver, Any]:
         running.append(Receiver(*script))
-        return running[-1], webhooks.create(state, running[-1].url, types)
+        return running[-1], webhooks.create(state, running[-1].url, types, actor="test")
 
     yield make
     for one in running:
@@ -255,13 +255,15 @@ def test_an_event_fails_for_good_after_five_days_and_is_replayed(state: State, h
     webhooks.update(state, made.id, status="enabled", actor="test")
     assert telling.tell(state) == 0
     later = datetime.now(UTC) + timedelta(hours=1)
-    assert webhooks.replay_since(state, made.id, later) == (0, 0)
-    assert webhooks.replay_since(state, made.id, since) == replaying.Replayed(waiting=0, failed=1)
-    assert webhooks.replay_since(state, made.id, since) == (0, 0)
+    assert webhooks.replay_since(state, made.id, later, actor="test") == (0, 0)
+    assert webhooks.replay_since(state, made.id, since, actor="test") == replaying.Replayed(
+        waiting=0, failed=1
+    )
+    assert webhooks.replay_since(state, made.id, since, actor="test") == (0, 0)
     telling.tell(state)
     (event,) = stored(state)
     assert (event.status, event.attempts) == ("delivered", 4)
-    assert webhooks.replay(state, made.id, event.id)
+    assert webhooks.replay(state, made.id, event.id, actor="test")
     telling.tell(state)
     assert [one.id for one in hears.heard] == [event.id] * 5
 
@@ -285,7 +287,9 @@ def test_one_replay_tells_a_receiver_that_is_mended_everything_at_once(
         connection.execute(in_hand)
     hears.script = [answer()]
     assert telling.tell(state) == 0
-    assert webhooks.replay_since(state, made.id, since) == replaying.Replayed(waiting=3, failed=3)
+    assert webhooks.replay_since(state, made.id, since, actor="test") == replaying.Replayed(
+        waiting=3, failed=3
+    )
     telling.tell(state)
     told = {one.id: one.status for one in stored(state)}
     assert told == {**dict.fromkeys(ids, "delivered"), ids[6]: "pending"}
@@ -330,7 +334,7 @@ def test_a_webhook_that_failed_for_five_days_is_disabled_with_a_warning(
     pass_time(state, DAY)
     assert telling.tell(state) == 0
     with pytest.raises(ValueError, match="is disabled: enable it first"):
-        webhooks.replay(state, made.id, hears.heard[0].id)
+        webhooks.replay(state, made.id, hears.heard[0].id, actor="test")
     hears.script = [answer()]
     webhooks.update(state, made.id, status="enabled", actor="test")
     telling.tell(state)
@@ -521,7 +525,7 @@ def test_an_event_whose_email_is_erased_meanwhile_is_settled_by_nobody(
 
 def test_after_a_rotation_both_secrets_sign_for_a_day(state: State, hook: Any) -> None:
     hears, made = hook()
-    new = webhooks.rotate_secret(state, made.id).secret
+    new = webhooks.rotate_secret(state, made.id, actor="test").secret
     send()
     telling.tell(state)
     for secret in (made.secret, new):
@@ -599,7 +603,7 @@ def test_a_dispatch_tells_by_itself_when_tasks_run_at_once(
 ) -> None:
     app = make_app(MAIL_PORT=catcher.smtp_port, MAILER_WEBHOOK_ALLOW="127.0.0.1")
     with app.app_context(), receiver() as hears:
-        webhooks.create(of(app), hears.url, TYPES)
+        webhooks.create(of(app), hears.url, TYPES, actor="test")
         send()
         until(lambda: hears.types() == ["email.queued", "email.sent"])
 

@@ -33,6 +33,7 @@ _COMMANDS = {
     "keys": "keys:keys",
     "users": "users:users",
     "webhooks": "webhooks:webhooks",
+    "audit": "audit:audit",
     "bounce": "bounce:bounce",
     "status": "status:status",
     "top": "top:top",

@@ -13,6 +13,7 @@ from .. import keys as api_keys
 from ..models import LANES
 from ..state import current
 from . import output, parameters
+from .steering import actor
 
 
 @click.group(short_help="Make, list and revoke keys of the HTTP API.")
@@ -64,7 +65,9 @@ def create(*, name: str, as_json: bool, **options: Any) -> None:
       mailer keys create ci --test
     """
     try:
-        key_id, token = api_keys.create(current().database, name, grants.checked(**options))
+        key_id, token = api_keys.create(
+            current().database, name, grants.checked(**options), actor=actor()
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if as_json:
@@ -110,7 +113,7 @@ def list_keys(as_json: bool) -> None:
 @with_appcontext
 def revoke(key_id: str) -> None:
     """Make a key good for nothing, from the next request on."""
-    api_keys.revoke(current().database, key_id)
+    api_keys.revoke(current().database, key_id, actor=actor())
     click.echo(f"revoked {key_id}")
 
 

@@ -45,7 +45,7 @@ def add(addresses: tuple[str, ...], category: str, as_json: bool) -> None:
       mailer suppressions add ann@example.com --category newsletter
     """
     added = current().ledger.suppress(
-        addresses, origin="manual", category=category, words=f"by {actor()}"
+        addresses, origin="manual", category=category, words=f"by {actor()}", actor=actor()
     )
     if as_json:
         output.print_json([{"id": id, "address": address} for address, id in added.items()])

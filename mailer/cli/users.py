@@ -13,6 +13,7 @@ from flask.cli import with_appcontext
 from .. import members
 from ..state import current
 from . import output
+from .steering import actor
 
 
 @click.group(short_help="Say who may sign in to the console, and as what.")
@@ -52,7 +53,7 @@ def add(name: str, role: str, generate: bool) -> None:
     """
     password = _ask(generate)
     with _errors_as_usage():
-        members.add(current().database, name, role, password)
+        members.add(current().database, name, role, password, actor=actor())
     _print(password, generate)
     click.echo(f"added {name.strip().lower()} as {role}", err=True)
 
@@ -83,7 +84,7 @@ def list_users(as_json: bool) -> None:
 @with_appcontext
 def role(name: str, role: str) -> None:
     """Give somebody another role, from their next request on."""
-    members.set_role(current().database, name, role)
+    members.set_role(current().database, name, role, actor=actor())
     click.echo(f"{name.strip().lower()} is {role} now")
 
 
@@ -95,7 +96,7 @@ def password(name: str, generate: bool) -> None:
     """Give somebody another password, and end their visits."""
     new = _ask(generate)
     with _errors_as_usage():
-        members.set_password(current().database, name, new)
+        members.set_password(current().database, name, new, actor=actor())
     _print(new, generate)
     click.echo(f"{name.strip().lower()} has another password, and is signed out", err=True)
 
@@ -105,7 +106,7 @@ def password(name: str, generate: bool) -> None:
 @with_appcontext
 def remove(name: str) -> None:
     """Remove somebody, and end their visits. What they did stays in the audit."""
-    members.remove(current().database, name)
+    members.remove(current().database, name, actor=actor())
     click.echo(f"removed {name.strip().lower()}")
 
 

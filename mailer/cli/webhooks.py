@@ -41,7 +41,7 @@ def create(*, url: str, types: tuple[str, ...], as_json: bool) -> None:
       mailer webhooks create https://shop.example/failures --event email.failed
     """
     try:
-        made = hooks.create(current(), url, types or TYPES)
+        made = hooks.create(current(), url, types or TYPES, actor=actor())
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if as_json:
@@ -219,7 +219,7 @@ def replay(webhook_id: str, since: datetime, as_json: bool) -> None:
       mailer webhooks replay 0193a5b2-1c3d-7abc-8def-0123456789ab --since '2h ago'
     """
     try:
-        replayed = hooks.replay_since(current(), webhook_id, since)
+        replayed = hooks.replay_since(current(), webhook_id, since, actor=actor())
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if as_json:

@@ -5,8 +5,9 @@
 resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `reports` (what mail
 systems said later), `retention` (erase what is old), `person` (what is stored of one person; erase
 it), `events` (what webhooks are to be told), `telling` (tell it), `replaying` (tell it again),
-`jobs` (work over many), `tallying` (count what happened), `queries`, `search`, `emails`, `counts`,
-`figures`, `failures` and `tallies` (read only), with `filters` to say which deliveries.
+`jobs` (work over many), `acts` (who did what), `tallying` (count what happened), `queries`,
+`search`, `emails`, `counts`, `figures`, `failures` and `tallies` (read only), with `filters` to say
+which deliveries.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..content import Attachment
 from ..db import Database
 from ..inbound.told import Told
 from . import (
+    acts,
     claims,
     counts,
     emails,
@@ -65,6 +67,13 @@ __all__ = [
     "Settlement",
     "Swept",
 ]
+
+
+_ASKED: Mapping[str, acts.Action] = {
+    "paused": "pause job",
+    "queued": "resume job",
+    "stopped": "stop job",
+}
 
 
 class Ledger:
@@ -176,23 +185,26 @@ class Ledger:
 
     def pause(self, lane: str, *, actor: str) -> bool:
         """Claim nothing more from a lane; what is being sent ends. False: it was paused already."""
-        with self.database.begin() as connection:
-            return switches.switch(connection, "lane", lane, True, actor)
+        return self._switch("lane", lane, True, actor)
 
     def resume(self, lane: str, *, actor: str) -> bool:
         """Take it back. False: the lane was not paused."""
-        with self.database.begin() as connection:
-            return switches.switch(connection, "lane", lane, False, actor)
+        return self._switch("lane", lane, False, actor)
 
     def pause_transport(self, name: str, *, actor: str) -> bool:
         """Send nothing more over a transport. False: it was paused already."""
-        with self.database.begin() as connection:
-            return switches.switch(connection, "transport", name, True, actor)
+        return self._switch("transport", name, True, actor)
 
     def resume_transport(self, name: str, *, actor: str) -> bool:
         """Take it back. False: the transport was not paused."""
+        return self._switch("transport", name, False, actor)
+
+    def _switch(self, kind: str, name: str, paused: bool, actor: str) -> bool:
         with self.database.begin() as connection:
-            return switches.switch(connection, "transport", name, False, actor)
+            changed = switches.switch(connection, kind, name, paused, actor)
+            action: acts.Action = "pause" if paused else "resume"
+            acts.note(connection, actor, action, f"{kind} {name}", int(changed))
+        return changed
 
     def paused_transports(self) -> dict[str, switches.Pause]:
         """Return the transports that somebody told to rest."""
@@ -215,7 +227,11 @@ class Ledger:
         recipient is suppressed."""
         overriding = self._overriding()
         with self.database.begin() as connection:
-            return operations.retry(connection, filters, overriding, actor, self.attempts_allowed)
+            changed = operations.retry(
+                connection, filters, overriding, actor, self.attempts_allowed
+            )
+            acts.note(connection, actor, "retry", filters.words(), len(changed))
+        return changed
 
     def would_retry(self, filters: Filters, limit: int) -> tuple[int, list[operations.Changed]]:
         """Return how many deliveries ``retry`` would move, and the newest of them."""
@@ -233,19 +249,26 @@ class Ledger:
     def cancel(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
         """Cancel queued deliveries; those being sent or final stay as they are."""
         with self._noting(self.database.begin()) as connection:
-            return operations.cancel(connection, filters.conditions(), actor)
+            changed = operations.cancel(connection, filters.conditions(), actor)
+            acts.note(connection, actor, "cancel", filters.words(), len(changed))
+        return changed
 
     def reschedule(
         self, email_id: str, send_at: datetime, *, actor: str
     ) -> list[operations.Changed]:
         """Move deliveries that wait for their time to another one."""
         with self._noting(self.database.begin()) as connection:
-            return operations.reschedule(connection, email_id, send_at, actor)
+            changed = operations.reschedule(connection, email_id, send_at, actor)
+            acts.note(connection, actor, "reschedule", email_id, len(changed))
+        return changed
 
     def resolve(self, filters: Filters, *, sent: bool, actor: str) -> list[operations.Changed]:
         """Decide about ``unknown`` deliveries: the server has them, or they are sent again."""
         with self._noting(self.database.begin()) as connection:
-            return operations.resolve(connection, filters, sent, actor, self.attempts_allowed)
+            changed = operations.resolve(connection, filters, sent, actor, self.attempts_allowed)
+            action: acts.Action = "resolve: sent" if sent else "resolve: resend"
+            acts.note(connection, actor, action, filters.words(), len(changed))
+        return changed
 
     def claim_events(
         self, busy: Mapping[str, int], *, each: int, limit: int
@@ -268,15 +291,20 @@ class Ledger:
         with self.database.read() as connection:
             return telling.is_due(connection)
 
-    def replay(self, webhook_id: str, event_id: str) -> bool:
+    def replay(self, webhook_id: str, event_id: str, *, actor: str) -> bool:
         """Tell an event again. False: it is being told now."""
         with self.database.begin() as connection:
-            return replaying.replay(connection, webhook_id, event_id)
+            replayed = replaying.replay(connection, webhook_id, event_id)
+            acts.note(connection, actor, "replay events", event_id, int(replayed))
+        return replayed
 
-    def replay_since(self, webhook_id: str, since: datetime) -> replaying.Replayed:
+    def replay_since(self, webhook_id: str, since: datetime, *, actor: str) -> replaying.Replayed:
         """Tell all events again that were noted since and failed, or wait for their next attempt;
         return how many."""
-        return replaying.replay_since(self.database, webhook_id, since)
+        replayed = replaying.replay_since(self.database, webhook_id, since)
+        with self.database.begin() as connection:
+            acts.note(connection, actor, "replay events", f"webhook {webhook_id}", sum(replayed))
+        return replayed
 
     def report(self, told: Sequence[Told], *, suppress_bounces: bool) -> Reported:
         """Store what mail systems told of deliveries, each once, and record as sent what it proves
@@ -292,7 +320,10 @@ class Ledger:
     ) -> bool:
         """Store work for a worker. False: there is a job with this id."""
         with self.database.begin() as connection:
-            return jobs.add(connection, job_id, kind, details, actor=actor, total=total)
+            is_new = jobs.add(connection, job_id, kind, details, actor=actor, total=total)
+            if is_new:
+                acts.note(connection, actor, "start job", f"{kind} {job_id}", total)
+        return is_new
 
     def claim_job(self, job_id: str, claim: str) -> sa.Row[Any] | None:
         """Take a job for one worker. None: another has it, or there is nothing to do."""
@@ -318,11 +349,29 @@ class Ledger:
         with self.database.begin() as connection:
             return jobs.leave(connection, job_id, claim, status, words)
 
-    def ask_job(self, job_id: str, wanted: str) -> bool:
+    def ask_job(self, job_id: str, wanted: str, *, actor: str) -> bool:
         """Ask for a job to be ``paused``, ``stopped`` or, after a pause, ``queued``. Raises
         NotFound."""
         with self.database.begin() as connection:
-            return jobs.ask(connection, job_id, wanted)
+            is_asked = jobs.ask(connection, job_id, wanted)
+            acts.note(connection, actor, _ASKED[wanted], job_id, int(is_asked))
+        return is_asked
+
+    def acts(
+        self,
+        limit: int,
+        after: int | None = None,
+        before: int | None = None,
+        *,
+        actor: str | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
+    ) -> tuple[Sequence[sa.Row[Any]], bool]:
+        """Return who did what, the newest first, and whether there is more that way."""
+        with self.database.read() as connection:
+            return acts.page(
+                connection, limit, after, before, actor=actor, action=action, since=since
+            )
 
     def job(self, job_id: str) -> sa.Row[Any]:
         """Return a job. Raises NotFound."""
@@ -381,13 +430,19 @@ class Ledger:
         origin: Origin,
         category: str = "",
         words: str | None = None,
+        actor: str | None = None,
     ) -> dict[str, str]:
         """Mail no more to addresses, about a category or at all; return the id for each, in lower
-        case. Those that are suppressed already stay as they are."""
+        case. Those that are suppressed already stay as they are. ``actor``: who wanted it, if not
+        the recipient."""
         with self.database.begin() as connection:
-            return suppressions.add_many(
+            added = suppressions.add_many(
                 connection, addresses, origin=origin, category=category, words=words
             )
+            if actor is not None:
+                about = category or "all mail"
+                acts.note(connection, actor, "suppress", about, len(added))
+        return added
 
     def unsuppress(
         self,
@@ -400,9 +455,11 @@ class Ledger:
         """Let mail through again: by the suppressions' ids, or by addresses those of one category,
         or those for all mail. Return the ids of what was there."""
         with self.database.begin() as connection:
-            return suppressions.remove(
+            removed = suppressions.remove(
                 connection, actor=actor, ids=ids, addresses=addresses, category=category
             )
+            acts.note(connection, actor, "unsuppress", " ".join(removed[:10]), len(removed))
+        return removed
 
     def resubscribe(self, address: str, category: str) -> None:
         """Take back what the address itself has unsubscribed from."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -68,6 +68,23 @@ class Filters:
     """Name and value of a tag; None: any value."""
     subject: str | None = None
     """Each of these words is in the subject that was dispatched, in capitals or not."""
+
+    def words(self) -> str:
+        """Return them in words, without the address of a recipient."""
+        found = [self.email_id] if self.email_id is not None else []
+        if self.delivery_ids is not None:
+            found.append("chosen deliveries")
+        if self.statuses is not None:
+            found.append(f"state={','.join(sorted(self.statuses))}")
+        for name in ("template", "lane", "code"):
+            if (value := getattr(self, name)) is not None:
+                found.append(f"{name}={value}")
+        if self.recipient is not None:
+            found.append("of one recipient")
+        for name in ("since", "until"):
+            if (value := getattr(self, name)) is not None:
+                found.append(f"{name}={value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        return " ".join(found)
 
     def conditions(self, *, one_by_one: bool = False) -> list[sa.ColumnElement[bool]]:
         """Return them for a statement over `Delivery`, joined with nothing. ``one_by_one``: for a

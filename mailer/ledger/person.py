@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..db import Database
 from ..expressions import now
 from ..models import OPEN, AuditEntry, Delivery, Email, Report, Status
-from . import operations, queries, tallying
+from . import acts, operations, queries, tallying
 from .retention import erase_content
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ def purge(database: Database, address: str, actor: str, *, dry_run: bool) -> Pur
         cancelled = operations.cancel(connection, [_is(Delivery.recipient, address)], actor)
         entry = {"at": now(), "actor": actor, "action": "purged"}
         connection.execute(sa.insert(AuditEntry).values(entry))
+        acts.note(connection, actor, "purge", "emails of one person", len(ids))
         reported = connection.execute(sa.delete(Report).where(_reported_of(address))).rowcount
     done = []
     for id in ids:

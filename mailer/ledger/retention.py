@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ..db import Database
 from ..expressions import now
 from ..models import HAS_CONTENT, OPEN, Attached, Delivery, Email, Report, Status
-from . import tallying
+from . import acts, tallying
 
 AT_ONCE = 200
 """Emails of one transaction, so that it holds SQLite's one write lock for some milliseconds."""
@@ -34,6 +34,8 @@ class Pruned(NamedTuple):
     """Emails deleted, with all that belonged to them."""
     reports: int = 0
     """Reports deleted that were about no delivery here; the others go with their email."""
+    acts: int = 0
+    """Deleted of what people and programs did."""
 
 
 def prune(
@@ -44,9 +46,10 @@ def prune(
     deleted = _walk(database, _OLD, _delete, keep_seconds, until)
     erased = _walk(database, _OLD_WITH_CONTENT, _erase, keep_bodies_seconds, until)
     reports = _walk(database, _OLD_REPORTS, _delete_reports, keep_seconds, until)
+    gone = _prune_acts(database, keep_seconds, until)
     with database.begin() as connection:
         tallying.prune(connection, keep_seconds=keep_seconds)
-    return Pruned(erased=erased, deleted=deleted, reports=reports)
+    return Pruned(erased=erased, deleted=deleted, reports=reports, acts=gone)
 
 
 # By id, which sorts by time of acceptance: what was accepted lately is not looked at, and what was
@@ -99,6 +102,18 @@ def _walk(
         after = ids[-1]
         time.sleep(_PAUSE * (time.monotonic() - started))
     return changed
+
+
+def _prune_acts(database: Database, keep_seconds: float, until: float) -> int:
+    total = 0
+    while (started := time.monotonic()) < until:
+        with database.begin() as connection:
+            number = acts.prune(connection, keep_seconds, AT_ONCE)
+        total += number
+        if number < AT_ONCE:
+            break
+        time.sleep(_PAUSE * (time.monotonic() - started))
+    return total
 
 
 _NOW = sa.select(now())

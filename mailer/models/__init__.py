@@ -27,7 +27,7 @@ from .emails import (
     Status,
 )
 from .jobs import IS_OPEN, Job
-from .operation import Sweeps, Switch
+from .operation import Act, Sweeps, Switch
 from .recipients import Report, Suppression
 from .tallies import Latency, Tallied, Tally
 from .webhooks import IS_FAILED, IS_PENDING, Event, EventAttempt, Webhook
@@ -49,6 +49,7 @@ __all__ = [
     "RETRYABLE",
     "REVISION",
     "WHERE",
+    "Act",
     "ApiKey",
     "Attached",
     "Attempt",
@@ -77,5 +78,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0011"
+REVISION = "0012"
 """The newest migration: the one that makes these tables."""

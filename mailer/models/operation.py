@@ -1,4 +1,4 @@
-"""What steers the dispatcher: what is paused, and when the scheduler was there."""
+"""What steers the dispatcher: what is paused, who did what, and when the scheduler was there."""
 
 from __future__ import annotations
 
@@ -24,6 +24,27 @@ class Switch(Base):
     paused: Mapped[bool]
 
     __table_args__ = (sa.Index("ix_mailer_switches_newest", "kind", "name", "id"),)
+
+
+class Act(Base):
+    """Something that a person or a program did to the mail or to who may do what."""
+
+    __tablename__ = "mailer_acts"
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    at: Mapped[datetime] = mapped_column(Instant, index=True)
+    actor: Mapped[str] = mapped_column(sa.String(120))
+    """Such as ``member NAME``, ``api key NAME`` or ``cli:NAME``."""
+    action: Mapped[str] = mapped_column(sa.String(20))
+    about: Mapped[str] = mapped_column(sa.Text)
+    """To what: names and ids, and no recipient's address."""
+    number: Mapped[int]
+    """To how many."""
+
+    __table_args__ = (
+        sa.Index("ix_mailer_acts_actor_id", "actor", "id"),
+        sa.Index("ix_mailer_acts_action_id", "action", "id"),
+    )
 
 
 class Sweeps(Base):

@@ -30,7 +30,11 @@ class Suppression(Base):
     """The email that bounced or was complained about. It may have been deleted since."""
     created_at: Mapped[datetime] = mapped_column(Instant)
 
-    __table_args__ = (sa.UniqueConstraint("address", "category"),)
+    __table_args__ = (
+        sa.UniqueConstraint("address", "category"),
+        sa.Index("ix_mailer_suppressions_origin_id", "origin", "id"),
+        sa.Index("ix_mailer_suppressions_category_id", "category", "id"),
+    )
 
 
 class Report(Base):

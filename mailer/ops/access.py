@@ -13,6 +13,7 @@ from ..state import current
 from ..web.answers import refusal as refused
 
 COOKIE = "mailer_console"
+_ACTOR_MAX = 100
 
 
 def member() -> Member | None:
@@ -26,7 +27,7 @@ def member() -> Member | None:
 def actor() -> str:
     """Return how the audit names who makes this request."""
     found = member()
-    return f"member {found.name if found else '?'}"
+    return f"member {found.name if found else '?'}"[:_ACTOR_MAX]
 
 
 def refusal(role: str) -> Response | None:

@@ -25,6 +25,7 @@ NAVIGATION = (
     ("ops.suppressions", "Suppressions"),
     ("ops.webhooks", "Webhooks"),
     ("ops.keys", "Keys"),
+    ("ops.audit", "Audit"),
 )
 """Endpoint -> what it is called, in the order of the menu."""
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypedDict
 from urllib.parse import urlencode
 
 from flask import request
+from werkzeug.exceptions import BadRequest
 
 SHOWN = 50
 """Rows on one page."""
@@ -19,6 +20,13 @@ class Cursor(TypedDict):
     before: str | None
 
 
+class Numbers(TypedDict):
+    """From which row on, of those known by number."""
+
+    after: int | None
+    before: int | None
+
+
 class Links(NamedTuple):
     """Addresses of this page with other rows; None: there are none."""
 
@@ -29,6 +37,20 @@ class Links(NamedTuple):
 def cursor() -> Cursor:
     """Return from which row on the request wants the list."""
     return Cursor(after=request.args.get("after"), before=request.args.get("before"))
+
+
+def numbers() -> Numbers:
+    """Return it for rows that are known by number. Raises BadRequest."""
+    return Numbers(after=_number("after"), before=_number("before"))
+
+
+def _number(name: str) -> int | None:
+    given = request.args.get(name)
+    if given is None:
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) < 19):
+        raise BadRequest(f"{name}: expected a whole number, got {given!r}")
+    return int(given)
 
 
 def links(rows: Sequence[Any], has_more: bool) -> Links:

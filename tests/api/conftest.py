@@ -41,7 +41,9 @@ def key(app: Flask) -> Callable[..., str]:
 
     def make(**options: Any) -> str:
         options.setdefault("scopes", grants.SCOPES)
-        return keys.create(state.of(app).database, "test", grants.checked(**options))[1]
+        return keys.create(state.of(app).database, "test", grants.checked(**options), actor="test")[
+            1
+        ]
 
     return make
 

@@ -264,7 +264,9 @@ def test_a_key_with_the_longest_name_is_named_in_the_history(
     app = make_app(
         MAILER_DATABASE_URL=typed_database_url(database_url), CELERY={"broker_url": "memory://"}
     )
-    _, token = keys.create(of(app).database, "x" * 100, grants.checked(scopes=grants.SCOPES))
+    _, token = keys.create(
+        of(app).database, "x" * 100, grants.checked(scopes=grants.SCOPES), actor="test"
+    )
     headers = {"Authorization": f"Bearer {token}"}
     client = app.test_client()
     sent = client.post("/api/emails", json=email(scheduled_at="in 1 hour"), headers=headers)

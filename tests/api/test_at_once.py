@@ -87,7 +87,7 @@ def api(
 def test_fifty_requests_with_one_idempotency_key_are_one_email(
     api: Api, redis: EmbeddedRedis, frozen: bool
 ) -> None:
-    _, token = keys.create(api.database, "shop", grants.checked(rate="100/min"))
+    _, token = keys.create(api.database, "shop", grants.checked(rate="100/min"), actor="test")
     if frozen:
         redis.freeze()
     try:
@@ -104,7 +104,7 @@ def test_fifty_requests_with_one_idempotency_key_are_one_email(
 
 
 def test_fifty_requests_of_a_key_with_a_rate_are_no_more_emails_than_that(api: Api) -> None:
-    _, token = keys.create(api.database, "shop", grants.checked(rate="20/hour"))
+    _, token = keys.create(api.database, "shop", grants.checked(rate="20/hour"), actor="test")
     answers = api.send_at_once(token)
     assert sorted(one.status for one in answers) == [200] * 20 + [429] * 30
     assert {int(one.headers["ratelimit-limit"]) for one in answers} == {20}
@@ -117,8 +117,8 @@ def test_fifty_requests_of_a_key_with_a_rate_are_no_more_emails_than_that(api: A
 def test_a_revoked_key_is_good_for_nothing_in_every_process_from_the_next_request_on(
     api: Api,
 ) -> None:
-    key_id, token = keys.create(api.database, "shop", grants.checked())
+    key_id, token = keys.create(api.database, "shop", grants.checked(), actor="test")
     assert {one.status for one in api.send_at_once(token)} == {200}
-    keys.revoke(api.database, key_id)
+    keys.revoke(api.database, key_id, actor="test")
     assert {one.body["name"] for one in api.send_at_once(token)} == {"invalid_api_key"}
     assert len(api.stored()) == AT_ONCE

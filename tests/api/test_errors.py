@@ -187,7 +187,7 @@ def on_each(database: Database) -> Iterator[Flask]:
 def test_a_nul_anywhere_is_refused_and_no_bug(
     on_each: Flask, method: str, path: str, body: Any, status: int
 ) -> None:
-    _, token = keys.create(of(on_each).database, "test", checked(scopes=SCOPES))
+    _, token = keys.create(of(on_each).database, "test", checked(scopes=SCOPES), actor="test")
     answer = on_each.test_client().open(
         f"/api{path}", method=method, json=body, headers={"Authorization": f"Bearer {token}"}
     )
@@ -210,7 +210,7 @@ def test_a_key_of_odd_characters_is_not_known(on_each: Flask, token: str) -> Non
 
 
 def test_a_ledger_that_is_away_is_said_with_when_to_come_back(on_each: Flask, key: Any) -> None:
-    _, token = keys.create(of(on_each).database, "test", checked(scopes=SCOPES))
+    _, token = keys.create(of(on_each).database, "test", checked(scopes=SCOPES), actor="test")
     header = {"Authorization": f"Bearer {token}"}
     of(on_each).close()
     of(on_each).database = Database("sqlite:////nowhere/at/all.sqlite3")

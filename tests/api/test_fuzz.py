@@ -64,7 +64,9 @@ def test_nothing_that_a_program_asks_is_answered_otherwise_than_described(
 ) -> None:
     caplog.set_level("ERROR", "werkzeug")  # it has a line for each request
     database = state.of(app).database
-    key_id, token = keys.create(database, "fuzz", grants.checked(scopes=grants.SCOPES))
+    key_id, token = keys.create(
+        database, "fuzz", grants.checked(scopes=grants.SCOPES), actor="test"
+    )
     existing = things(call)
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "--no-color"),

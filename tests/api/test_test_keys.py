@@ -50,7 +50,10 @@ def ask(app: Flask) -> Ask:
     """Ask as a key: ``ask("test", "POST", "/emails", {...})``, or ``"live"``."""
     tokens = {
         name: keys.create(
-            of(app).database, name, grants.checked(scopes=grants.SCOPES, is_test=name == "test")
+            of(app).database,
+            name,
+            grants.checked(scopes=grants.SCOPES, is_test=name == "test"),
+            actor="test",
         )[1]
         for name in ("test", "live")
     }
@@ -172,7 +175,7 @@ def test_without_a_server_for_it_test_mail_is_composed_and_handed_to_none(
     make_app: AppFactory, catcher: Catcher
 ) -> None:
     app = make_app(MAIL_PORT=catcher.smtp_port)  # eager: what is dispatched is drained at once
-    _, token = keys.create(of(app).database, "test", grants.checked(is_test=True))
+    _, token = keys.create(of(app).database, "test", grants.checked(is_test=True), actor="test")
     headers = {"Authorization": f"Bearer {token}"}
     client = app.test_client()
     sent = client.post("/api/emails", json=email(), headers=headers).get_json()
@@ -239,7 +242,7 @@ def test_the_same_idempotency_key_is_another_one_for_a_test_key(app: Flask) -> N
     assert "is_test" not in str(first.fingerprint)
     ids = set()
     for is_test in (True, False):
-        _, token = keys.create(of(app).database, "k", grants.checked(is_test=is_test))
+        _, token = keys.create(of(app).database, "k", grants.checked(is_test=is_test), actor="test")
         headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": "once"}
         answers = [
             app.test_client().post("/api/emails", json=email(), headers=headers).get_json()["id"]

@@ -53,7 +53,7 @@ def test_a_webhook_is_made_listed_disabled_enabled_and_deleted(app: Flask, run: 
 
 def test_events_and_their_attempts_are_listed_and_told_again(app: Flask, run: Run) -> None:
     with receiver(answer("500 Broken", "out of\x1b order"), answer("200 OK")) as hears:
-        made = webhooks.create(of(app), hears.url, ["email.queued"])
+        made = webhooks.create(of(app), hears.url, ["email.queued"], actor="test")
         assert run("webhooks", "events", made.id).stdout == "no events\n"
         for name in ("ann", "bob"):
             run("send", "--subject", "x", "--text", "x", "--to", f"{name}@example.com")

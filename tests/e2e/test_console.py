@@ -29,7 +29,7 @@ SERIOUS = {"serious", "critical"}
 def database(stack: dict[str, Any], site: str) -> Iterator[Database]:
     """The site's ledger, with a member who may do everything."""
     opened = Database(stack["MAILER_DATABASE_URL"])
-    members.add(opened, "ann", "admin", PASSWORD)
+    members.add(opened, "ann", "admin", PASSWORD, actor="test")
     yield opened
     opened.close()
 

@@ -44,7 +44,7 @@ def test_hostile_emails_run_nothing_in_the_console(
     console: tuple[Flask, str], catcher: Catcher, browser: Browser
 ) -> None:
     app, url = console
-    members.add(of(app).database, "ann", "operator", PASSWORD)
+    members.add(of(app).database, "ann", "operator", PASSWORD, actor="test")
     ids = [dispatch_with(app, catcher, payload) for payload in PAYLOADS[:20]]
     catcher.rules.clear()
     with app.app_context():

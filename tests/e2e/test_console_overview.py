@@ -34,7 +34,7 @@ def test_the_chart_is_drawn_and_goes_on_by_itself(
     server.app = app = make_app(
         MAIL_PORT=catcher.smtp_port, MAILER_BASE_URL=url, CELERY={"broker_url": "memory://"}
     )
-    members.add(of(app).database, "ada", "viewer", PASSWORD)
+    members.add(of(app).database, "ada", "viewer", PASSWORD, actor="test")
     send(app)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -104,7 +104,7 @@ def test_receivers_of_events_that_hang_hold_up_no_mail_and_no_other_receiver(
             wait_until(lambda process=process: " ready." in process.output, 20)  # type: ignore[misc]
         with app.app_context():
             for one in (slow, quick):
-                webhooks.create(of(app), one.url, TYPES)
+                webhooks.create(of(app), one.url, TYPES, actor="test")
             for n in range(3):
                 dispatch(to=f"n{n}@example.com", subject="News", text="News")
             # Nobody sweeps here: it is the commits that wake both.

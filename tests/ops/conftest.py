@@ -46,7 +46,7 @@ def sign_in(app: Flask) -> SignIn:
     """Return a browser in which a member of that role is signed in."""
 
     def signed_in(role: str = "admin") -> FlaskClient:
-        members.add(of(app).database, role, role, PASSWORD)
+        members.add(of(app).database, role, role, PASSWORD, actor="test")
         browser = app.test_client()
         answer = submit(browser, "/ops/sign-in", name=role, password=PASSWORD)
         assert answer.status_code == 303, answer.text

@@ -76,7 +76,7 @@ def test_a_member_signs_in_and_out(app: Flask, sign_in: SignIn) -> None:
 def test_a_wrong_name_and_a_wrong_password_get_the_same_words(
     app: Flask, name: str, password: str
 ) -> None:
-    members.add(of(app).database, "ann", "viewer", PASSWORD)
+    members.add(of(app).database, "ann", "viewer", PASSWORD, actor="test")
     answer = submit(app.test_client(), "/ops/sign-in", name=name, password=password)
     assert answer.status_code == 422
     assert "There is nobody with this name and password." in answer.text
@@ -84,7 +84,7 @@ def test_a_wrong_name_and_a_wrong_password_get_the_same_words(
 
 
 def test_the_session_of_before_is_not_the_one_after(app: Flask) -> None:
-    members.add(of(app).database, "ann", "viewer", PASSWORD)
+    members.add(of(app).database, "ann", "viewer", PASSWORD, actor="test")
     browser = app.test_client()
     before = token(browser.get("/ops/sign-in").text)
     browser.post("/ops/sign-in", data={"csrf_token": before, "name": "ann", "password": PASSWORD})
@@ -115,7 +115,7 @@ def test_who_signs_in_again_ends_the_visit_of_before(app: Flask, sign_in: SignIn
 def test_the_sign_in_leads_on_within_the_console_alone(
     app: Flask, wanted: str, led_to: str
 ) -> None:
-    members.add(of(app).database, "ann", "viewer", PASSWORD)
+    members.add(of(app).database, "ann", "viewer", PASSWORD, actor="test")
     browser = app.test_client()
     csrf = token(browser.get("/ops/sign-in").text)
     answer = browser.post(
@@ -137,7 +137,7 @@ def test_a_live_part_sends_the_whole_page_to_the_sign_in(app: Flask) -> None:
 
 
 def test_who_tries_too_often_has_to_wait(app: Flask) -> None:
-    members.add(of(app).database, "ann", "viewer", PASSWORD)
+    members.add(of(app).database, "ann", "viewer", PASSWORD, actor="test")
     browser = app.test_client()
     csrf = token(browser.get("/ops/sign-in").text)
     answers = [
@@ -174,12 +174,12 @@ def test_another_password_a_lower_role_and_removal_hold_at_once(
     app: Flask, sign_in: SignIn
 ) -> None:
     browser, database = sign_in("operator"), of(app).database
-    members.set_role(database, "operator", "viewer")
+    members.set_role(database, "operator", "viewer", actor="test")
     assert "viewer</span>" in browser.get("/ops/").text
-    members.set_password(database, "operator", "another horse battery staple")
+    members.set_password(database, "operator", "another horse battery staple", actor="test")
     assert browser.get("/ops/").status_code == 303
     other = sign_in("viewer")
-    members.remove(database, "viewer")
+    members.remove(database, "viewer", actor="test")
     assert other.get("/ops/").status_code == 303
 
 
@@ -189,7 +189,7 @@ def test_another_password_a_lower_role_and_removal_hold_at_once(
 @pytest.fixture
 def behind_proxy(make_app: AppFactory) -> FlaskClient:
     app = make_app(MAILER_CONSOLE_USER_HEADER="X-Forwarded-User", MAILER_TRUSTED_PROXIES=1)
-    members.add(of(app).database, "ann", "operator", PASSWORD)
+    members.add(of(app).database, "ann", "operator", PASSWORD, actor="test")
     return app.test_client()
 
 
@@ -214,6 +214,6 @@ def test_a_trusted_proxy_alone_says_who_it_is(
 
 
 def test_without_the_setting_a_header_says_nothing(app: Flask) -> None:
-    members.add(of(app).database, "ann", "admin", PASSWORD)
+    members.add(of(app).database, "ann", "admin", PASSWORD, actor="test")
     answer = app.test_client().get("/ops/", headers={"X-Forwarded-User": "ann"})
     assert answer.status_code == 303

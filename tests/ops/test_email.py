@@ -50,7 +50,9 @@ def test_it_tells_each_copy_why_and_all_that_happened(
     with app.app_context():
         state_ = of(app)
         state_.config["MAILER_WEBHOOK_ALLOW"] = ["127.0.0.1"]
-        webhooks.create(state_, "https://127.0.0.1:1/secret-path?key=s3cret", ["email.failed"])
+        webhooks.create(
+            state_, "https://127.0.0.1:1/secret-path?key=s3cret", ["email.failed"], actor="test"
+        )
     email_id = accept(app, ["Ada <ada@example.com>", "gone@example.com"], tags={"kind": "order"})
     browser = sign_in("operator")
     submit(browser, f"/ops/emails/{email_id}/retry", at=f"/ops/emails/{email_id}")

@@ -155,7 +155,7 @@ def test_no_page_has_the_password(
         MAIL_PORT=careful.smtp_port, MAIL_USE_TLS=True, MAIL_CA_FILE=certificates.ca_file,
         MAIL_USERNAME="ann", MAIL_PASSWORD=PASSWORD,
     )  # fmt: skip
-    members.add(of(app).database, "ben", "operator", "another horse battery staple")
+    members.add(of(app).database, "ben", "operator", "another horse battery staple", actor="test")
     browser = app.test_client()
     submit(browser, "/ops/sign-in", name="ben", password="another horse battery staple")
 

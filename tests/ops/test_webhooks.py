@@ -32,7 +32,7 @@ def app(make_app: AppFactory, catcher: Catcher) -> Flask:
 
 
 def _made(app: Flask, receiver: Receiver) -> str:
-    made: str = webhooks.create(of(app), receiver.url, ["email.sent"]).id
+    made: str = webhooks.create(of(app), receiver.url, ["email.sent"], actor="test").id
     return made
 
 

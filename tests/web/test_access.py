@@ -35,7 +35,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, str]]:
 
 def key(app: Flask) -> tuple[str, dict[str, str]]:
     """Return a key's id and the header that has it."""
-    key_id, token = keys.create(of(app).database, "test", grants.checked(scopes=keys.SCOPES))
+    key_id, token = keys.create(
+        of(app).database, "test", grants.checked(scopes=keys.SCOPES), actor="test"
+    )
     return key_id, {"Authorization": f"Bearer {token}"}
 
 

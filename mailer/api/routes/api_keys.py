@@ -6,7 +6,7 @@ import logging
 
 from ... import grants, keys
 from ...state import current
-from ..authentication import key
+from ..authentication import actor, key
 from ..errors import ApiError
 from ..operations import operation
 from ..schemas.api_keys import (
@@ -41,7 +41,7 @@ def create(body: CreateApiKey) -> CreatedApiKey:
         if lacks := key().lacks(wanted):
             message = f"This API key may make none that may do more than itself. {lacks}."
             raise ApiError(403, "restricted_api_key", message)
-        key_id, token = keys.create(current().database, body.name, wanted)
+        key_id, token = keys.create(current().database, body.name, wanted, actor=actor())
     except ValueError as error:
         raise ApiError(422, "validation_error", str(error)) from error
     log.info("key=%s made by=%s", key_id, key().id)
@@ -69,7 +69,7 @@ def update(api_key_id: str, body: UpdateApiKey) -> UpdatedApiKey:
     """
     _check_within(api_key_id)
     try:
-        keys.rename(current().database, api_key_id, body.name)
+        keys.rename(current().database, api_key_id, body.name, actor=actor())
     except ValueError as error:
         raise ApiError(422, "validation_error", str(error)) from error
     return UpdatedApiKey(id=api_key_id)
@@ -82,7 +82,7 @@ def remove(api_key_id: str) -> DeletedApiKey:
     It is good for nothing from the next request on. Not one that may do more than yours.
     """
     _check_within(api_key_id)
-    keys.revoke(current().database, api_key_id)
+    keys.revoke(current().database, api_key_id, actor=actor())
     log.info("key=%s revoked by=%s", api_key_id, key().id)
     return DeletedApiKey(id=api_key_id)
 

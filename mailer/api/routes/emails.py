@@ -14,7 +14,7 @@ from ...ledger import Draft, Filters
 from ...ledger.operations import Changed as Moved
 from ...state import current
 from ..allowance import accept, drafted
-from ..authentication import key
+from ..authentication import actor, key
 from ..errors import ApiError, described
 from ..operations import operation
 from ..schemas.base import ListOf, Page
@@ -30,7 +30,6 @@ from ..schemas.retries import (
 from ..schemas.sending import Batch, BatchError, EmailId, SendBatch, SendEmail, Wrong
 
 _KEY_MAX = 256
-_ACTOR_MAX = 100
 _IDEMPOTENCY_KEY = {
     "Idempotency-Key": {
         "description": "The same request again gives the same id, and sends nothing.",
@@ -155,7 +154,7 @@ def deliveries(email_id: str) -> ListOf[Delivery]:
 )
 def reschedule(email_id: str, body: Reschedule) -> Changed:
     """Reschedule an email."""
-    moved = dispatcher.reschedule(email_id, body.scheduled_at, actor=_actor())
+    moved = dispatcher.reschedule(email_id, body.scheduled_at, actor=actor())
     _check_moved(moved, "It is not scheduled: it was sent, or is about to be.")
     return Changed(id=email_id)
 
@@ -174,7 +173,7 @@ def cancel(email_id: str) -> Changed:
     What of it was not sent yet. One that is cancelled already stays so.
     """
     moved = dispatcher.cancel(
-        Filters(email_id=email_id, is_test=key().is_test or None), actor=_actor()
+        Filters(email_id=email_id, is_test=key().is_test or None), actor=actor()
     )
     states = {one.state for one in current().ledger.show(email_id).deliveries}
     if not moved and states != {"cancelled"}:
@@ -199,7 +198,7 @@ def retry(email_id: str) -> Retried:
     """
     dispatcher.check_known(email_id)
     filters = Filters(email_id=email_id, is_test=key().is_test or None)
-    moved = dispatcher.retry(filters, actor=_actor())
+    moved = dispatcher.retry(filters, actor=actor())
     suppressed, left_out = _left_out(filters)
     why = "nothing of it failed or was deferred"
     if left_out:
@@ -226,7 +225,7 @@ def retry_many(body: RetryMany) -> RetriedMany:
     if body.dry_run:
         number, moved = current().ledger.would_retry(filters, RETRIED_SHOWN)
     else:
-        moved = dispatcher.retry(filters, actor=_actor())
+        moved = dispatcher.retry(filters, actor=actor())
         number = len(moved)
     suppressed, left_out = _left_out(filters)
     return RetriedMany(
@@ -287,7 +286,3 @@ def _idempotency_key() -> str | None:
 def _check_moved(moved: list[Moved], message: str) -> None:
     if not moved:
         raise ApiError(422, "validation_error", message)
-
-
-def _actor() -> str:
-    return f"api key {key().name}"[:_ACTOR_MAX]

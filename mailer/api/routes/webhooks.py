@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ... import webhooks
 from ...state import current
-from ..authentication import key
+from ..authentication import actor, key
 from ..errors import ApiError
 from ..operations import operation
 from ..schemas.base import EventPage, ListOf, Page
@@ -37,7 +37,7 @@ def create(body: CreateWebhook) -> WebhookSecret:
     """
     _check_may_listen()
     with _as_validation_error():
-        made = webhooks.create(current(), body.endpoint, body.events)
+        made = webhooks.create(current(), body.endpoint, body.events, actor=actor())
     return WebhookSecret(id=made.id, signing_secret=made.secret)
 
 
@@ -77,7 +77,7 @@ def update(webhook_id: str, body: UpdateWebhook) -> WebhookId:
             url=body.endpoint,
             types=body.events,
             status=body.status,
-            actor=f"api key {key().name}",
+            actor=actor(),
         )
     return WebhookId(id=webhook_id)
 
@@ -88,7 +88,7 @@ def delete(webhook_id: str) -> DeletedWebhook:
 
     Its events go with it.
     """
-    webhooks.delete(current(), webhook_id, actor=f"api key {key().name}")
+    webhooks.delete(current(), webhook_id, actor=actor())
     return DeletedWebhook(id=webhook_id)
 
 
@@ -104,7 +104,7 @@ def rotate_secret(webhook_id: str) -> WebhookSecret:
     For 24 hours the old one signs as well.
     """
     _check_may_listen()
-    row = webhooks.rotate_secret(current(), webhook_id)
+    row = webhooks.rotate_secret(current(), webhook_id, actor=actor())
     return WebhookSecret(id=webhook_id, signing_secret=row.secret)
 
 
@@ -155,7 +155,7 @@ def replay_event(webhook_id: str, event_id: str) -> Replayed:
     Whatever became of it.
     """
     with _as_validation_error():
-        replayed = webhooks.replay(current(), webhook_id, event_id)
+        replayed = webhooks.replay(current(), webhook_id, event_id, actor=actor())
     return Replayed(events=int(replayed))
 
 
@@ -168,7 +168,7 @@ def replay(webhook_id: str, body: Replay) -> ReplayedSince:
     All of an instant or later that failed, or wait for their next attempt.
     """
     with _as_validation_error():
-        replayed = webhooks.replay_since(current(), webhook_id, body.since)
+        replayed = webhooks.replay_since(current(), webhook_id, body.since, actor=actor())
     return ReplayedSince(events=sum(replayed), **replayed._asdict())
 
 

@@ -1,6 +1,7 @@
 """The views of the console, a file for each page. Importing one mounts it."""
 
 from . import (
+    audit,
     content,
     email,
     emails,
@@ -15,6 +16,7 @@ from . import (
 )
 
 __all__ = [
+    "audit",
     "content",
     "email",
     "emails",

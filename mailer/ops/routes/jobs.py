@@ -56,7 +56,7 @@ def job(job_id: str) -> Answer:
 def stop_job(job_id: str) -> Answer:
     """Have it end after its present step; what was done stays done."""
     _job(job_id)
-    stopped = jobs.ask(current(), job_id, "stopped")
+    stopped = jobs.ask(current(), job_id, "stopped", actor=access.actor())
     words = "It stops." if stopped else "It has ended already, or stops."
     return done(words, url_for("ops.job", job_id=job_id))
 

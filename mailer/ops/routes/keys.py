@@ -12,7 +12,7 @@ from ... import grants
 from ... import keys as api_keys
 from ...models import LANES
 from ...state import current
-from .. import parts
+from .. import access, parts
 from ..blueprint import Answer, view
 from ..pages import done, page
 
@@ -43,7 +43,7 @@ def create_key() -> Answer:
     form = request.form
     name = form.get("name", "").strip()
     try:
-        _, token = api_keys.create(current().database, name, _grant(form))
+        _, token = api_keys.create(current().database, name, _grant(form), actor=access.actor())
     except ValueError as problem:
         return _listed(status=422, error=str(problem), form=form)
     return _listed(token=token, name=name)
@@ -52,7 +52,7 @@ def create_key() -> Answer:
 @view("POST", "/keys/<key_id>/revoke", role="admin")
 def revoke_key(key_id: str) -> Answer:
     """Make one good for nothing."""
-    api_keys.revoke(current().database, key_id)
+    api_keys.revoke(current().database, key_id, actor=access.actor())
     return done("The key is revoked, from the next request on.", url_for("ops.keys"))
 
 

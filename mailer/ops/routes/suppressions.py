@@ -33,7 +33,11 @@ def add_suppression() -> Answer:
     except ValueError as problem:
         return _listed(status=422, error=str(problem), typed=typed, category_typed=category)
     current().ledger.suppress(
-        [address], origin="manual", category=category, words=f"by {access.actor()}"
+        [address],
+        origin="manual",
+        category=category,
+        words=f"by {access.actor()}",
+        actor=access.actor(),
     )
     words = f"{address} gets no {f'{category} mail' if category else 'mail at all'}."
     return done(words, url_for("ops.suppressions", address=address))

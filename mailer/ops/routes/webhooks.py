@@ -30,7 +30,12 @@ def create_webhook() -> Answer:
     """Make one, and show its secret."""
     form = request.form
     try:
-        made = hooks.create(current(), form.get("url", "").strip(), form.getlist("type") or TYPES)
+        made = hooks.create(
+            current(),
+            form.get("url", "").strip(),
+            form.getlist("type") or TYPES,
+            actor=access.actor(),
+        )
     except ValueError as problem:
         return _listed(status=422, error=str(problem), form=form)
     return _shown(made, secret=made.secret)
@@ -57,7 +62,7 @@ def disable_webhook(webhook_id: str) -> Answer:
 @view("POST", "/webhooks/<webhook_id>/rotate", role="admin")
 def rotate_webhook(webhook_id: str) -> Answer:
     """Give it a new secret, and show it."""
-    found = hooks.rotate_secret(current(), webhook_id)
+    found = hooks.rotate_secret(current(), webhook_id, actor=access.actor())
     return _shown(found, secret=found.secret)
 
 
@@ -77,7 +82,7 @@ def replay_webhook(webhook_id: str) -> Answer:
     hours = request.form.get("hours", "24")
     since = datetime.now(UTC) - timedelta(hours=int(hours if hours in SINCE else "24"))
     try:
-        replayed = hooks.replay_since(current(), webhook_id, since)
+        replayed = hooks.replay_since(current(), webhook_id, since, actor=access.actor())
     except ValueError as problem:
         return _shown(hooks.get(current(), webhook_id), status=422, error=f"{problem}.")
     words = f"{replayed.failed} that failed and {replayed.waiting} that waited are told now."
@@ -94,7 +99,7 @@ def webhook_event(webhook_id: str, event_id: str) -> Answer:
 def replay_event(webhook_id: str, event_id: str) -> Answer:
     """Tell it again, whatever became of it."""
     try:
-        replayed = hooks.replay(current(), webhook_id, event_id)
+        replayed = hooks.replay(current(), webhook_id, event_id, actor=access.actor())
     except ValueError as problem:
         return _event(webhook_id, event_id, status=422, error=f"{problem}.")
     words = "It is told again now." if replayed else "It is being told at this moment."
