@@ -10,15 +10,15 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from .. import message, unsubscribe
-from ..composition import default_sender, message_id, unsubscribe_link
+from .. import message
+from .. import preview as look
+from ..composition import default_sender, message_id
 from ..content import Address, Content
 from ..state import State, current
 from . import output
 from .context import context_options
 
 _SUFFIXES = {"eml": ".eml", "html": ".html", "text": ".txt"}
-_RECIPIENT = Address("", "recipient@example.com")
 
 
 @click.command(short_help="Write what a template looks like to a file.")
@@ -61,12 +61,7 @@ def preview(
     format_ = format_ or _format(path)
     found = state.renderer.template(template)
     values = {**found.sample, **context, **dict(variables)}
-    headers = {}
-    if found.category:
-        link = unsubscribe_link(state, found.category, _RECIPIENT.email)
-        values[unsubscribe.VARIABLE] = link
-        headers = unsubscribe.headers(link)
-    content = state.renderer.render(template, values, locale)
+    content, headers = look.preview(state, template, values, locale)
     data = _written(state, content, headers, format_)
     if path == Path("-"):
         click.echo(data, nl=False)
@@ -96,7 +91,7 @@ def _written(state: State, content: Content, headers: Mapping[str, str], format_
     sender = default_sender(state) or Address("", "sender@example.com")
     return message.write(
         sender=sender,
-        to=[_RECIPIENT],
+        to=[Address("", look.RECIPIENT)],
         content=content,
         date=datetime.now(UTC),
         message_id=message_id("preview", sender),

@@ -357,6 +357,11 @@ class Ledger:
             acts.note(connection, actor, _ASKED[wanted], job_id, int(is_asked))
         return is_asked
 
+    def note(self, actor: str, action: acts.Action, about: str) -> None:
+        """Store an act that no verb here is."""
+        with self.database.begin() as connection:
+            acts.note(connection, actor, action, about)
+
     def acts(
         self,
         limit: int,

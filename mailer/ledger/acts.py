@@ -21,6 +21,7 @@ Action = Literal[
     "resolve: sent",
     "resolve: resend",
     "purge",
+    "send test",
     "pause",
     "resume",
     "suppress",

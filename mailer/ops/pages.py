@@ -21,6 +21,7 @@ NAVIGATION = (
     ("ops.overview", "Overview"),
     ("ops.emails", "Emails"),
     ("ops.failed", "Failed"),
+    ("ops.templates", "Templates"),
     ("ops.transports", "Transports"),
     ("ops.suppressions", "Suppressions"),
     ("ops.webhooks", "Webhooks"),

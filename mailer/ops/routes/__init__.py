@@ -11,6 +11,7 @@ from . import (
     overview,
     sign_in,
     suppressions,
+    templates,
     transports,
     webhooks,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "overview",
     "sign_in",
     "suppressions",
+    "templates",
     "transports",
     "webhooks",
 ]

@@ -35,7 +35,8 @@
   // A form that sends a lot, or cannot be undone, is sent once.
   document.addEventListener("submit", (event) => {
     const form = event.target;
-    if (form.method !== "post" || event.defaultPrevented) return;
+    const target = event.submitter?.formTarget || form.target;
+    if (form.method !== "post" || event.defaultPrevented || (target && target !== "_self")) return;
     if (form.dataset.sent) event.preventDefault();
     form.dataset.sent = "1";
   });
