@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -153,6 +154,11 @@ def uuid7() -> str:
     value = value & ~(0x3 << 62) | 0x2 << 62
     digits = f"{value:032x}"  # by uuid.UUID it would take four times as long
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def smallest_id(instant: float) -> str:
+    """Return what sorts before the id of everything stored at ``instant`` or later."""
+    return str(uuid.UUID(int=max(0, int(instant * 1000)) << 80))
 
 
 _BLANK: dict[str, Any] = {
