@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ from .recipients import Form
 from .state import State
 from .unsubscribe import VARIABLE
 
+KIND = ledger.KIND
 SHARED = (
     "template",
     "locale",
@@ -48,6 +51,7 @@ SHARED = (
 """What all emails of a bulk send have alike, as `dispatch` calls it."""
 PREVIEWED = 3
 PROBLEMS_SHOWN = 1_000
+_CSV_CHUNK = 65_536
 _PREVIEWED_TO = "recipient@example.com"
 _OF_A_ROW = frozenset({"to", "context"})
 
@@ -105,9 +109,7 @@ def create(
         details |= {"file": file_id, "fingerprint": fingerprint}
         if not _is_known(state, job_id, fingerprint):
             admit(lines - (1 if form.delimiter else 0))
-        is_new = state.ledger.add_job(
-            job_id, ledger.KIND, details, actor=actor, total=lines, found=FOUND
-        )
+        is_new = state.ledger.add_job(job_id, KIND, details, actor=actor, total=lines, found=FOUND)
         if is_new:
             keep()
     state.jobs_bell.ring(JOBS, job_id)
@@ -117,9 +119,17 @@ def create(
 def find(state: State, job_id: str) -> sa.Row[Any]:
     """Return the job of a bulk send. Raises NotFound."""
     job = state.ledger.job(job_id)
-    if job.kind != ledger.KIND:
+    if job.kind != KIND:
         raise NotFound(f"there is no bulk send {job_id!r}")
     return job
+
+
+def stage(job: sa.Row[Any]) -> str:
+    """Return what a bulk send is doing: ``checking``, ``checked``, ``sending``, ``paused``,
+    ``done``, ``cancelled`` or ``failed``."""
+    phase: str = job.found["phase"]
+    status: str = job.status
+    return {"queued": phase, "running": phase, "stopped": "cancelled"}.get(status, status)
 
 
 def start(state: State, job_id: str, *, skip_bad: bool = False) -> bool:
@@ -183,7 +193,26 @@ def report(state: State, job_id: str) -> Iterator[tuple[Any, ...]]:
             became = "not accepted"
         else:
             became = row.state or "deleted"
-        yield (row.line, row.address, became, row.code, row.words, row.email_id)
+        address, words = (_as_text(value) for value in (row.address, row.words))
+        yield (row.line, address, became, row.code, words, row.email_id)
+
+
+def _as_text(value: str | None) -> str | None:
+    """Keep a spreadsheet from taking for a formula what others wrote."""
+    return f"'{value}" if value and value[0] in "=+-@\t\r" else value
+
+
+def written(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
+    """Yield rows as CSV."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    for row in rows:
+        writer.writerow(row)
+        if buffer.tell() > _CSV_CHUNK:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
 
 
 def _preview(state: State, recipient: str, email: Mapping[str, Any]) -> Preview:

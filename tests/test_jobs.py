@@ -198,9 +198,16 @@ def test_unknown_ones_are_resolved(app: Flask, failed: list[int]) -> None:
 
 
 def test_jobs_are_listed_the_newest_first(app: Flask) -> None:
-    ids = sorted(start(app, ids=[]) for _ in range(3))
+    ids = [start(app, ids=[]) for _ in range(3)]
+    with of(app).database.begin() as connection:
+        for number, job_id in enumerate(ids):
+            at = sa.update(Job).where(Job.id == job_id).values(created_at=float(number // 2))
+            connection.execute(at)
+    ids[:2] = sorted(ids[:2])
     rows, more = of(app).ledger.jobs(2, kind="retry")
     assert ([row.id for row in rows], more) == ([ids[2], ids[1]], True)
     rows, more = of(app).ledger.jobs(2, after=ids[1])
     assert ([row.id for row in rows], more) == ([ids[0]], False)
+    rows, more = of(app).ledger.jobs(1, before=ids[0])
+    assert ([row.id for row in rows], more) == ([ids[1]], True)
     assert of(app).ledger.jobs(2, kind="cancel") == ([], False)

@@ -10,11 +10,18 @@ from ..keys import Key
 from ..state import current
 from .errors import ApiError
 
+_ACTOR_MAX = 100
+
 
 def key() -> Key:
     """Return the key of this request."""
     found: Key = g.mailer_key
     return found
+
+
+def actor() -> str:
+    """Return how the audit names who makes this request."""
+    return f"api key {key().name}"[:_ACTOR_MAX]
 
 
 def authenticate(scope: str, *, test_keys: bool) -> Key:

@@ -49,4 +49,7 @@ class Job(Base):
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
     """Until when it is a worker's. Of one that is open and past it, since when it waits for one."""
 
-    __table_args__ = (sa.Index("ix_mailer_jobs_open", "id", info={WHERE: IS_OPEN}),)
+    __table_args__ = (
+        sa.Index("ix_mailer_jobs_open", "id", info={WHERE: IS_OPEN}),
+        sa.Index("ix_mailer_jobs_created_at_id", "created_at", "id"),
+    )

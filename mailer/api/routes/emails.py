@@ -13,8 +13,9 @@ from ...errors import InvalidEmail
 from ...ledger import Draft, Filters
 from ...ledger.operations import Changed as Moved
 from ...state import current
+from .. import idempotency
 from ..allowance import accept, drafted
-from ..authentication import key
+from ..authentication import actor, key
 from ..errors import ApiError, described
 from ..operations import operation
 from ..schemas.base import ListOf, Page
@@ -29,19 +30,8 @@ from ..schemas.retries import (
 )
 from ..schemas.sending import Batch, BatchError, EmailId, SendBatch, SendEmail, Wrong
 
-_KEY_MAX = 256
-_ACTOR_MAX = 100
-_IDEMPOTENCY_KEY = {
-    "Idempotency-Key": {
-        "description": "The same request again gives the same id, and sends nothing.",
-        "type": "string",
-        "minLength": 1,
-        "maxLength": _KEY_MAX,
-        "examples": ["order-7/confirmation"],
-    }
-}
 _REFUSED = {
-    400: f"The Idempotency-Key has not 1 to {_KEY_MAX} characters.",
+    400: idempotency.MALFORMED,
     403: "The API key may not send as this sender, to this recipient, with this template or in this"
     " lane.",
     409: "The Idempotency-Key was used before, for a request with another body.",
@@ -55,13 +45,13 @@ _REFUSED = {
     scope="send",
     body=SendEmail,
     answers=EmailId,
-    headers=_IDEMPOTENCY_KEY,
+    headers=idempotency.HEADER,
     errors=_REFUSED,
     test_keys=True,
 )
 def send(body: SendEmail) -> EmailId:
     """Send an email."""
-    (email_id,) = accept([drafted(body, _idempotency_key())])
+    (email_id,) = accept([drafted(body, idempotency.key())])
     return EmailId(id=email_id)
 
 
@@ -72,7 +62,7 @@ def send(body: SendEmail) -> EmailId:
     body=SendBatch,
     answers=Batch,
     headers={
-        **_IDEMPOTENCY_KEY,
+        **idempotency.HEADER,
         "x-batch-validation": {
             "description": "`strict`: all or none. `permissive`: all that are right.",
             "type": "string",
@@ -90,7 +80,7 @@ def send_batch(body: SendBatch) -> Batch:
     if mode not in {"strict", "permissive"}:
         expected = f"x-batch-validation: expected strict or permissive, got {mode!r}"
         raise ApiError(422, "validation_error", expected)
-    right, wrong = _sorted_out(body.root, _idempotency_key())
+    right, wrong = _sorted_out(body.root, idempotency.key())
     if wrong and mode == "strict":
         words = "; ".join(f"[{one.index}] {one.message}" for one in wrong)
         raise ApiError(422, "validation_error", words)
@@ -155,7 +145,7 @@ def deliveries(email_id: str) -> ListOf[Delivery]:
 )
 def reschedule(email_id: str, body: Reschedule) -> Changed:
     """Reschedule an email."""
-    moved = dispatcher.reschedule(email_id, body.scheduled_at, actor=_actor())
+    moved = dispatcher.reschedule(email_id, body.scheduled_at, actor=actor())
     _check_moved(moved, "It is not scheduled: it was sent, or is about to be.")
     return Changed(id=email_id)
 
@@ -174,7 +164,7 @@ def cancel(email_id: str) -> Changed:
     What of it was not sent yet. One that is cancelled already stays so.
     """
     moved = dispatcher.cancel(
-        Filters(email_id=email_id, is_test=key().is_test or None), actor=_actor()
+        Filters(email_id=email_id, is_test=key().is_test or None), actor=actor()
     )
     states = {one.state for one in current().ledger.show(email_id).deliveries}
     if not moved and states != {"cancelled"}:
@@ -199,7 +189,7 @@ def retry(email_id: str) -> Retried:
     """
     dispatcher.check_known(email_id)
     filters = Filters(email_id=email_id, is_test=key().is_test or None)
-    moved = dispatcher.retry(filters, actor=_actor())
+    moved = dispatcher.retry(filters, actor=actor())
     suppressed, left_out = _left_out(filters)
     why = "nothing of it failed or was deferred"
     if left_out:
@@ -226,7 +216,7 @@ def retry_many(body: RetryMany) -> RetriedMany:
     if body.dry_run:
         number, moved = current().ledger.would_retry(filters, RETRIED_SHOWN)
     else:
-        moved = dispatcher.retry(filters, actor=_actor())
+        moved = dispatcher.retry(filters, actor=actor())
         number = len(moved)
     suppressed, left_out = _left_out(filters)
     return RetriedMany(
@@ -273,21 +263,6 @@ def _sorted_out(
     return right, wrong
 
 
-def _idempotency_key() -> str | None:
-    """Return the ledger's key for the request's, which belongs to one API key alone."""
-    given = request.headers.get("Idempotency-Key")
-    if given is None:
-        return None
-    if not 1 <= len(given) <= _KEY_MAX:
-        message = f"Idempotency-Key: expected 1 to {_KEY_MAX} characters, got {len(given)}"
-        raise ApiError(400, "invalid_idempotency_key", message)
-    return f"api:{sha256(f'{key().id}:{given}'.encode()).hexdigest()}"
-
-
 def _check_moved(moved: list[Moved], message: str) -> None:
     if not moved:
         raise ApiError(422, "validation_error", message)
-
-
-def _actor() -> str:
-    return f"api key {key().name}"[:_ACTOR_MAX]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...state import current
-from ..authentication import key
+from ..authentication import actor
 from ..operations import operation
 from ..schemas.base import ListOf
 from ..schemas.suppressions import (
@@ -60,7 +60,7 @@ def remove_many(body: RemoveMany) -> ManyRemoved:
     The answer has those that there were, in no certain order.
     """
     removed = current().ledger.unsuppress(
-        actor=_actor(), ids=body.ids or (), addresses=body.emails or (), category=body.category
+        actor=actor(), ids=body.ids or (), addresses=body.emails or (), category=body.category
     )
     return ManyRemoved(data=[Removed(id=id) for id in removed])
 
@@ -109,16 +109,12 @@ def remove(suppression: str, query: Of) -> Removed:
     unsubscribed stays unsubscribed.
     """
     found = current().ledger.suppression(as_stored(suppression), query.category)
-    current().ledger.unsuppress(actor=_actor(), ids=[found.id])
+    current().ledger.unsuppress(actor=actor(), ids=[found.id])
     return Removed(id=found.id)
 
 
 def _add(emails: list[str], category: str) -> list[str]:
     added = current().ledger.suppress(
-        emails, origin="manual", category=category, words=f"by {_actor()}"
+        emails, origin="manual", category=category, words=f"by {actor()}"
     )
     return list(added.values())
-
-
-def _actor() -> str:
-    return f"api key {key().name}"

@@ -11,6 +11,7 @@ _IS_LEFT_OUT = sa.text("left_out IS NOT NULL")
 
 def upgrade() -> None:
     op.add_column("mailer_jobs", sa.Column("found", sa.Text(), nullable=True))
+    op.create_index("ix_mailer_jobs_created_at_id", "mailer_jobs", ["created_at", "id"])
     op.create_table(
         "mailer_bulk_parts",
         sa.Column("file_id", sa.String(length=36), nullable=False),
@@ -42,4 +43,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("mailer_bulk_rows")
     op.drop_table("mailer_bulk_parts")
+    op.drop_index("ix_mailer_jobs_created_at_id", table_name="mailer_jobs")
     op.drop_column("mailer_jobs", "found")
