@@ -176,11 +176,10 @@ def _next(state: State, job: sa.Row[Any], limit: int) -> tuple[list[Row], int]:
             raise Lost(f"job {job.id} was stopped")
         raise Erased("its file is not there any more")
     found = []
-    for row in rows(part, Form(**job.details["form"])):
-        if row.line > job.cursor:
-            found.append(row)
-            if len(found) == limit:
-                return found, row.last_line
+    for row in rows(part, Form(**job.details["form"]), after=job.cursor):
+        found.append(row)
+        if len(found) == limit:
+            return found, row.last_line
     return found, part.first_line + part.lines - 1
 
 

@@ -105,9 +105,9 @@ def form(first: Part, *, is_csv: bool) -> Form:
     return Form(delimiter, columns)
 
 
-def rows(part: Part, form: Form) -> Iterator[Row]:
-    """Yield the rows of a part; lines with nothing on them are none."""
-    return _csv_rows(part, form) if form.delimiter else _json_rows(part)
+def rows(part: Part, form: Form, *, after: int = 0) -> Iterator[Row]:
+    """Yield the rows of a part that begin after a line; lines with nothing on them are none."""
+    return _csv_rows(part, form, after) if form.delimiter else _json_rows(part, after)
 
 
 def _text(part: Part) -> list[str]:
@@ -121,7 +121,7 @@ def _column(name: str) -> str:
     return name.lower() if name.lower() in _OWN else name
 
 
-def _csv_rows(part: Part, form: Form) -> Iterator[Row]:
+def _csv_rows(part: Part, form: Form, after: int) -> Iterator[Row]:
     reader = csv.reader(_text(part), delimiter=form.delimiter)
     while True:
         line = part.first_line + reader.line_num
@@ -133,7 +133,7 @@ def _csv_rows(part: Part, form: Form) -> Iterator[Row]:
         except csv.Error as error:
             wrong = f"expected CSV: {error}"
         last_line = part.first_line + reader.line_num - 1
-        if line == 1 or not (wrong or any(cells)):
+        if line <= max(after, 1) or not (wrong or any(cells)):
             continue
         if not wrong and len(cells) != len(form.columns):
             wrong = f"expected {len(form.columns)} columns, got {len(cells)}"
@@ -143,9 +143,9 @@ def _csv_rows(part: Part, form: Form) -> Iterator[Row]:
             yield _row(line, last_line, dict(zip(form.columns, cells, strict=True)))
 
 
-def _json_rows(part: Part) -> Iterator[Row]:
+def _json_rows(part: Part, after: int) -> Iterator[Row]:
     for line, text in enumerate(_text(part), part.first_line):
-        if not text.strip():
+        if line <= after or not text.strip():
             continue
         try:
             values = json.loads(text)
