@@ -141,9 +141,8 @@ def start(state: State, job_id: str, *, skip_bad: bool = False) -> bool:
     if job.status in {"stopped", "failed"}:
         raise Refused(f"it was {job.status}, and cannot be started: send it anew")
     if job.status == "checked" and job.found["bad"] and not (skip_bad or job.details["skip_bad"]):
-        raise Refused(
-            f"{job.found['bad']} rows are bad: mend the file and send it anew, or skip them"
-        )
+        bad = "1 row is" if job.found["bad"] == 1 else f"{job.found['bad']} rows are"
+        raise Refused(f"{bad} bad: mend the file and send it anew, or skip them")
     started = state.ledger.start_checked(job_id)
     if started:
         state.jobs_bell.ring(JOBS, job_id)

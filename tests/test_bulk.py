@@ -109,7 +109,7 @@ def test_the_whole_file_is_checked_before_anything_is_sent(state: State, catcher
 def test_bad_rows_stop_it_unless_they_are_to_be_skipped(state: State, catcher: Catcher) -> None:
     job_id = create(state, addresses([1]) + "nobody\n", confirm=True)
     assert run(state, job_id).status == "checked"
-    with pytest.raises(Refused, match="1 rows are bad: mend the file"):
+    with pytest.raises(Refused, match="1 row is bad: mend the file"):
         bulk.start(state, job_id)
     assert bulk.start(state, job_id, skip_bad=True)
     job = run(state, job_id)
@@ -258,6 +258,15 @@ def test_a_key_holds_for_each_row(state: State) -> None:
     run(state, job_id)
     (problem,) = state.ledger.left_out(job_id, 5)
     assert problem.reason == "the API key may not send to b@other.example"
+
+
+def test_a_report_holds_no_formula(state: State, catcher: Catcher) -> None:
+    catcher.script("rcpt", "550 5.7.1 no", address="*")
+    job_id = create(state, "email\n=1+1|x@shop.example\nann@shop.example\n", confirm=True)
+    run(state, job_id)
+    rows = report(state, job_id)
+    assert [row["address"] for row in rows] == ["'=1+1|x@shop.example", "ann@shop.example"]
+    assert [row["state"] for row in rows] == ["failed", "failed"]
 
 
 def test_a_person_who_is_purged_is_not_mailed(state: State, catcher: Catcher) -> None:

@@ -16,6 +16,7 @@ from .blueprint import console
 NAVIGATION = (
     ("ops.overview", "Overview"),
     ("ops.failed", "Failed"),
+    ("ops.bulk_sends", "Bulk"),
 )
 """Endpoint -> what it is called, in the order of the menu."""
 
@@ -68,9 +69,10 @@ def _of_every_page() -> dict[str, object]:
 
 _BADGES = {
     **dict.fromkeys(("sent", "delivered", "done", "ok", "closed"), "good"),
-    **dict.fromkeys(("sending", "running"), "busy"),
-    **dict.fromkeys(("queued", "deferred", "scheduled", "paused", "half-open"), "wait"),
+    **dict.fromkeys(("sending", "running", "checking"), "busy"),
+    **dict.fromkeys(("queued", "deferred", "scheduled", "paused", "checked", "half-open"), "wait"),
     **dict.fromkeys(("failed", "unknown", "bounced", "complained", "trouble", "open"), "bad"),
+    "bad": "bad",
 }
 """State -> its colour; the others have none."""
 
@@ -91,6 +93,12 @@ _JOB_NAMES = {
 
 def job_name(job: Any) -> str:
     """Write what a job does."""
+    if job.kind == "bulk":
+        shared = job.details["request"]
+        what = shared["template"] or shared["subject"]
+        return f"{what} to {job.details['name'] or 'a list'}"
+    if job.kind == "bulk_cancel":
+        return f"Cancel what is queued of {number(job.total)} emails"
     name = _JOB_NAMES.get(job.details.get("verb"), job.kind.capitalize())
     what = "delivery" if job.total == 1 else "deliveries"
     return f"{name} {number(job.total)} {what}"

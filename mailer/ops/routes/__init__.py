@@ -1,5 +1,5 @@
 """The views of the console, a file for each page. Importing one mounts it."""
 
-from . import failed, jobs, overview, sign_in
+from . import bulk, failed, jobs, overview, results, sign_in
 
-__all__ = ["failed", "jobs", "overview", "sign_in"]
+__all__ = ["bulk", "failed", "jobs", "overview", "results", "sign_in"]
