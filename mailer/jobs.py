@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from . import bulk_steps, shutdown, signals, steering
 from .doorbell import JOBS
+from .errors import LedgerUnavailable
 from .ledger import jobs
 from .ledger.jobs import Step
 from .state import State
@@ -88,6 +89,8 @@ def run(state: State, job_id: str, tell: Callable[[dict[str, Any]], None]) -> sa
         log.warning("job=%s %s", job_id, error)
         stopped = state.ledger.job(job_id)
         return stopped if stopped.status == "stopped" else None
+    except LedgerUnavailable:
+        raise  # it goes on once its lease is over and the ledger is back
     except Exception as error:
         state.ledger.leave_job(job_id, claim, "failed", f"{type(error).__name__}: {error}"[:500])
         raise

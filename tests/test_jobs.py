@@ -12,7 +12,7 @@ from flask import Flask
 
 from mailer import dispatch, dispatch_many, jobs, steering
 from mailer.dev.catcher import Catcher
-from mailer.errors import NotFound
+from mailer.errors import LedgerUnavailable, NotFound
 from mailer.ledger import failures
 from mailer.ledger.jobs import Lost, Step
 from mailer.models import AuditEntry, Delivery, Job
@@ -187,6 +187,25 @@ def test_a_job_that_fails_says_why(app: Flask) -> None:
         run(app, job_id)
     job = of(app).ledger.job(job_id)
     assert (job.status, job.words) == ("failed", "KeyError: 'sent'")
+
+
+def test_a_ledger_that_is_away_for_a_moment_fails_no_job(
+    app: Flask, failed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, job_id = of(app).ledger, start(app, ids=failed)
+    with monkeypatch.context() as patch:
+
+        def away(*of_what: Any) -> Any:
+            raise LedgerUnavailable("the ledger cannot be used: database is locked")
+
+        patch.setattr(ledger, "step_job", away)
+        with pytest.raises(LedgerUnavailable):
+            run(app, job_id)
+    assert ledger.job(job_id).status == "running"
+    with of(app).database.begin() as connection:
+        connection.execute(sa.update(Job).values(lease_until=0.0))
+    job, _ = run(app, job_id)
+    assert (job.status, job.changed) == ("done", 7)
 
 
 def test_unknown_ones_are_resolved(app: Flask, failed: list[int]) -> None:
