@@ -240,7 +240,8 @@ def _watch(state: State, bulk_id: str, *, until_checked: bool = False) -> None:
         while True:
             job = sends.find(state, bulk_id)
             stage = sends.stage(job)
-            if job.ended_at or stage in {"checked", "paused"} or until_checked != _is_checked(job):
+            is_over = until_checked and job.found["phase"] != "checking"
+            if is_over or job.ended_at or stage in {"checked", "paused"}:
                 break
             _follow(state, bulk_id, stage)
     except KeyboardInterrupt:
@@ -251,10 +252,6 @@ def _watch(state: State, bulk_id: str, *, until_checked: bool = False) -> None:
         raise click.ClickException(f"it failed: {job.words}")
     if not until_checked:
         click.echo(f"{bulk_id}: {stage}, {output.count(job.changed, 'email')} accepted")
-
-
-def _is_checked(job: sa.Row[Any]) -> bool:
-    return bool(job.found["phase"] != "checking")
 
 
 def _follow(state: State, bulk_id: str, stage: str) -> None:

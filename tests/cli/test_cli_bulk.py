@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from flask import Flask
@@ -47,6 +48,28 @@ def test_a_file_is_checked_shown_and_sent(run: Run, people: Path, catcher: Catch
     assert "To: p0@shop.example" in done.output
     assert "Subject: " in done.output
     assert "5 emails to send of 5 rows" in done.output
+    assert "done, 5 emails accepted" in done.output
+    assert len(catcher.messages()) == 5
+
+
+def test_it_waits_for_a_worker_that_is_elsewhere(
+    run: Run, people: Path, app: Flask, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(job_id: str) -> None:
+        with app.app_context():
+            jobs.run(of(app), job_id, lambda told: None)
+
+    workers: list[Thread] = []
+
+    def ring(bell: str, job_id: str) -> None:
+        workers.append(Thread(target=work, args=(job_id,)))
+        workers[-1].start()
+
+    monkeypatch.setattr(of(app).jobs_bell, "ring", ring)
+    done = run("bulk", "welcome", str(people), "--yes")
+    for one in workers:
+        one.join(20)
+    assert done.exit_code == 0, done.output
     assert "done, 5 emails accepted" in done.output
     assert len(catcher.messages()) == 5
 
@@ -108,7 +131,7 @@ def test_it_is_listed_shown_steered_and_reported(
     assert "done, 5 emails accepted" in run("bulk", "watch", waiting).output
     path = tmp_path / "report.csv"
     assert run("bulk", "report", waiting, "--output", str(path)).exit_code == 0
-    assert [row["state"] for row in csv.DictReader(path.open())] == ["sent"] * 5
+    assert [row["state"] for row in csv.DictReader(path.read_text().splitlines())] == ["sent"] * 5
     assert "had ended" in run("bulk", "cancel", waiting).output
     assert "there is no job 'x'" in run("bulk", "watch", "x").output
 
