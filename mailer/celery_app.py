@@ -10,6 +10,7 @@ from typing import Any, cast
 from celery import Celery, Task, bootsteps
 from celery import current_app as current_celery_app
 from celery.signals import (
+    before_task_publish,
     worker_init,
     worker_process_shutdown,
     worker_shutdown,
@@ -21,7 +22,7 @@ from kombu import Connection, Queue
 from kombu.transport import virtual
 
 from . import presence, shutdown, watch
-from .doorbell import JOBS, WEBHOOKS, queue_name
+from .doorbell import JOBS, RUN_TASK, WEBHOOKS, queue_name
 from .errors import LedgerUnavailable, MailerError, NotMigrated
 from .models import LANES
 from .state import serving
@@ -43,6 +44,10 @@ RECOUNT_SECONDS = 5.0
 HELD_SECONDS = 15.0
 """More than a worker holds a message that is for later; see `Doorbell.ring_later`."""
 
+PUBLISHED = "PUBLISHED"
+"""The first state of a task that bears a result. Celery itself knows of none until a worker has
+begun it, and says of it what it says of any id."""
+
 # What Flask's guide leaves open, set to what is safe. `app.config["CELERY"]` overrides each.
 DEFAULTS: dict[str, Any] = {
     "broker_url": "redis://127.0.0.1:6379/0",
@@ -51,6 +56,10 @@ DEFAULTS: dict[str, Any] = {
     "accept_content": ["json"],
     "result_serializer": "json",
     "result_expires": 86_400,
+    # Who asks for a result waits no longer for it than a publish does.
+    "redis_socket_timeout": 3,
+    "redis_socket_connect_timeout": 3,
+    "task_track_started": True,
     # A worker holds one task at a time, so that a slow drain keeps no other waiting behind it.
     "worker_prefetch_multiplier": 1,
     "broker_connection_retry_on_startup": True,
@@ -245,6 +254,16 @@ def _share_memory(**kwargs: object) -> None:
     looks at, and each child would have a copy of its own of all that was imported."""
     gc.collect()
     gc.freeze()
+
+
+@before_task_publish.connect
+def _remember(headers: dict[str, Any] | None = None, **kwargs: object) -> None:
+    """Tell a task that bears a result, and was just sent, from one that nobody sent."""
+    found = headers or {}
+    # A job's result is in the ledger from the start, and who rings for one cannot wait.
+    if found.get("ignore_result", True) or found.get("task") == RUN_TASK:
+        return
+    current_celery_app.backend.store_result(found["id"], {"at": time.time()}, PUBLISHED)
 
 
 @worker_shutting_down.connect

@@ -283,6 +283,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_MAX_CONTEXT_BYTES", whole(1, 10_000_000), 65_536, "size of a context as JSON"),
     Setting("MAILER_MAX_BODY_BYTES", whole(1, 50_000_000), 1_000_000, "size of a text or HTML body given to dispatch"),
     Setting("MAILER_MAX_ATTACHMENT_BYTES", whole(0, 50_000_000), 10_000_000, "attachments of one email, together"),
+    Setting("MAILER_MAX_BULK_BYTES", whole(1, 2_000_000_000), 200_000_000, "file of recipients of a bulk send"),
     Setting("MAILER_SUPPRESS_BOUNCES", boolean, True, "mail no more to an address that a server says nobody has (5.1.1)"),
     Setting("MAILER_KEEP_BODIES_DAYS", whole(0, 3650), 7, "content of what is final is erased after so long without a change"),
     Setting("MAILER_KEEP_DAYS", whole(1, 3650), 90, "and the whole email, with its history, after so long"),

@@ -69,6 +69,14 @@ class NotFound(MailerError):
     """No email or delivery has this id."""
 
 
+class UnreadableFile(MailerError):
+    """A file of recipients cannot be read at all; says where and what was expected."""
+
+
+class Refused(MailerError):
+    """What was asked for cannot be done as things are; says why, and what can."""
+
+
 class NotAReport(MailerError):
     """What came in is no report of a mail system; says what was expected."""
 

@@ -40,13 +40,13 @@ class Grant:
     expires_at: datetime | None = None
 
     def may_send_as(self, address: str) -> bool:
-        return _matches(address.lower(), self.senders)
+        return matches(address.lower(), self.senders)
 
     def may_mail(self, address: str) -> bool:
-        return _matches(address.lower(), self.recipients)
+        return matches(address.lower(), self.recipients)
 
     def may_use(self, template: str | None) -> bool:
-        return not self.templates or (template is not None and _matches(template, self.templates))
+        return not self.templates or (template is not None and matches(template, self.templates))
 
     def lacks(self, other: Grant) -> str | None:
         """Return what ``other`` may and this may not, in words; None when there is nothing."""
@@ -152,7 +152,8 @@ def _rate(text: str) -> str:
     return f"{int(found['number'])}/{times}{unit}"
 
 
-def _matches(text: str, patterns: Sequence[str]) -> bool:
+def matches(text: str, patterns: Sequence[str]) -> bool:
+    """Say whether one of the patterns matches; without any, that it does."""
     return not patterns or any(fnmatchcase(text, pattern) for pattern in patterns)
 
 

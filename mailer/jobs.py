@@ -14,8 +14,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from . import shutdown, steering
+from . import bulk_steps, shutdown, signals, steering
 from .doorbell import JOBS
+from .errors import LedgerUnavailable
 from .ledger import jobs
 from .ledger.jobs import Step
 from .state import State
@@ -27,6 +28,8 @@ KINDS: Mapping[str, Prepare] = {
     "retry": steering.prepare_retry,
     "cancel": steering.prepare_cancel,
     "resolve": steering.prepare_resolve,
+    "bulk": bulk_steps.prepare,
+    "bulk_cancel": bulk_steps.prepare_cancel,
 }
 
 log = logging.getLogger(__name__)
@@ -42,8 +45,8 @@ def start(
 
 
 def ask(state: State, job_id: str, wanted: str, *, actor: str) -> bool:
-    """Ask for a job to be ``paused``, ``stopped`` or, after a pause, ``queued``. False: it has
-    ended, or is so already. Raises NotFound."""
+    """Ask for a job to be ``paused`` or, after a pause, ``queued``, or have it ``stopped``. False:
+    it has ended, or is so already. Raises NotFound."""
     is_asked = state.ledger.ask_job(job_id, wanted, actor=actor)
     if is_asked and wanted == "queued":
         state.jobs_bell.ring(JOBS, job_id)
@@ -63,28 +66,51 @@ def run(state: State, job_id: str, tell: Callable[[dict[str, Any]], None]) -> sa
     try:
         while True:
             apply = KINDS[job.kind](state, job)
-            wanted, job, due = state.ledger.step_job(job_id, claim, apply)
-            for lane, email_id in due.items():
-                state.doorbell.ring_for_commit(lane, email_id)
+            wanted, job, step = state.ledger.step_job(job_id, claim, apply)
+            _after_commit(state, step)
             tell(progress(job))
-            if job.status == "done":
-                log.info("job=%s kind=%s status=done changed=%d", job_id, job.kind, job.changed)
+            if job.status in {"done", "checked"}:
+                log.info(
+                    "job=%s kind=%s status=%s changed=%d",
+                    job_id, job.kind, job.status, job.changed,
+                )  # fmt: skip
                 return job
             if wanted:
                 log.info("job=%s kind=%s status=%s", job_id, job.kind, wanted)
-                return state.ledger.leave_job(job_id, claim, wanted)
+                rests = state.ledger.leave_job(job_id, claim, wanted)
+                if rests is not None:
+                    tell(progress(rests))
+                return rests
             if shutdown.announced() or (time.monotonic() > ends and not is_eager):
                 state.ledger.leave_job(job_id, claim, "queued")
                 state.jobs_bell.ring(JOBS, job_id)
                 return None
     except jobs.Lost as error:
         log.warning("job=%s %s", job_id, error)
-        return None
+        stopped = state.ledger.job(job_id)
+        return stopped if stopped.status == "stopped" else None
+    except LedgerUnavailable:
+        raise  # it goes on once its lease is over and the ledger is back
     except Exception as error:
         state.ledger.leave_job(job_id, claim, "failed", f"{type(error).__name__}: {error}"[:500])
         raise
 
 
+def _after_commit(state: State, step: Step) -> None:
+    for lane, email_id in step.due.items():
+        state.doorbell.ring_for_commit(lane, email_id)
+    if signals.email_queued.receivers:
+        for one in step.accepted:
+            signals.tell(signals.email_queued, state.app, email=one.email)
+
+
 def progress(job: sa.Row[Any]) -> dict[str, Any]:
     """Return how far a job is, as its result says it."""
-    return {"current": job.done, "total": job.total, "changed": job.changed, "status": job.status}
+    found = {"found": job.found} if job.found else {}
+    return {
+        "current": job.done,
+        "total": job.total,
+        "changed": job.changed,
+        "status": job.status,
+        **found,
+    }

@@ -43,8 +43,10 @@ def tell_webhooks(_: str) -> None:
 def run_job(self: Task[Any, Any], job_id: str) -> dict[str, Any]:
     """Go on with a job; its result is how it went."""
     job = jobs.run(current(), job_id, partial(_tell, self))
-    if job is None:
-        raise Ignore  # the state of the result is that of the task which goes on
+    if job is None or job.ended_at is None:
+        # The state of the result is that of the task which goes on. One that rests has none yet:
+        # what was a success once Celery never changes.
+        raise Ignore
     return jobs.progress(job)
 
 
@@ -76,6 +78,6 @@ def prune() -> None:
     )
     if any(pruned):
         log.info(
-            "pruned erased=%d deleted=%d reports=%d acts=%d",
-            pruned.erased, pruned.deleted, pruned.reports, pruned.acts,
+            "pruned erased=%d deleted=%d reports=%d acts=%d rows=%d",
+            pruned.erased, pruned.deleted, pruned.reports, pruned.acts, pruned.rows,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from flask import Flask
 
 from mailer import dispatch, dispatch_many, jobs, steering
 from mailer.dev.catcher import Catcher
-from mailer.errors import NotFound
+from mailer.errors import LedgerUnavailable, NotFound
 from mailer.ledger import failures
 from mailer.ledger.jobs import Lost, Step
 from mailer.models import AuditEntry, Delivery, Job
@@ -189,6 +189,25 @@ def test_a_job_that_fails_says_why(app: Flask) -> None:
     assert (job.status, job.words) == ("failed", "KeyError: 'sent'")
 
 
+def test_a_ledger_that_is_away_for_a_moment_fails_no_job(
+    app: Flask, failed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, job_id = of(app).ledger, start(app, ids=failed)
+    with monkeypatch.context() as patch:
+
+        def away(*of_what: Any) -> Any:
+            raise LedgerUnavailable("the ledger cannot be used: database is locked")
+
+        patch.setattr(ledger, "step_job", away)
+        with pytest.raises(LedgerUnavailable):
+            run(app, job_id)
+    assert ledger.job(job_id).status == "running"
+    with of(app).database.begin() as connection:
+        connection.execute(sa.update(Job).values(lease_until=0.0))
+    job, _ = run(app, job_id)
+    assert (job.status, job.changed) == ("done", 7)
+
+
 def test_unknown_ones_are_resolved(app: Flask, failed: list[int]) -> None:
     with of(app).database.begin() as connection:
         connection.execute(sa.update(Delivery).values(status="unknown"))
@@ -198,9 +217,16 @@ def test_unknown_ones_are_resolved(app: Flask, failed: list[int]) -> None:
 
 
 def test_jobs_are_listed_the_newest_first(app: Flask) -> None:
-    ids = sorted(start(app, ids=[]) for _ in range(3))
+    ids = [start(app, ids=[]) for _ in range(3)]
+    with of(app).database.begin() as connection:
+        for number, job_id in enumerate(ids):
+            at = sa.update(Job).where(Job.id == job_id).values(created_at=float(number // 2))
+            connection.execute(at)
+    ids[:2] = sorted(ids[:2])
     rows, more = of(app).ledger.jobs(2, kind="retry")
     assert ([row.id for row in rows], more) == ([ids[2], ids[1]], True)
     rows, more = of(app).ledger.jobs(2, after=ids[1])
     assert ([row.id for row in rows], more) == ([ids[0]], False)
+    rows, more = of(app).ledger.jobs(1, before=ids[0])
+    assert ([row.id for row in rows], more) == ([ids[1]], True)
     assert of(app).ledger.jobs(2, kind="cancel") == ([], False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from flask import Response, after_this_request
-from limits import RateLimitItem
 
 from .. import dispatcher
 from ..drafting import Request
@@ -22,8 +21,24 @@ from .schemas.sending import SendEmail
 def drafted(body: SendEmail, idempotency_key: str | None) -> Draft:
     """Return an email as it would be accepted. Raises InvalidEmail, or ApiError where the key of
     this request does not go so far."""
-    allowed = key()
     template = body.template.id if body.template else None
+    request = Request(**body.arguments(), idempotency_key=idempotency_key)
+    limit(request, template)
+    draft = dispatcher.drafted(request)
+    ((_, sender),) = draft.email["addresses"]["from"]
+    check_sender(sender)
+    others = [one for one in draft.recipients if not key().may_mail(one)]
+    if others:
+        raise ApiError(
+            403, "restricted_api_key", f"This API key may not send to {', '.join(others)}."
+        )
+    return draft
+
+
+def limit(request: Request, template: str | None) -> None:
+    """Have a request send as the key of this request may: in its lane, as test mail. Raises
+    ApiError where that does not go so far."""
+    allowed = key()
     if not allowed.may_use(template):
         used = f"template {template!r}" if template else "content without a template"
         raise ApiError(403, "restricted_api_key", f"This API key may not use {used}.")
@@ -33,21 +48,17 @@ def drafted(body: SendEmail, idempotency_key: str | None) -> Draft:
             " needs a key that names the template (mailer keys create --template)."
         )
         raise ApiError(403, "restricted_api_key", message)
-    if allowed.lane is not None and body.lane not in {None, allowed.lane}:
-        message = f"This API key sends in lane {allowed.lane}, not in {body.lane}."
+    if allowed.lane is not None and request.lane not in {None, allowed.lane}:
+        message = f"This API key sends in lane {allowed.lane}, not in {request.lane}."
         raise ApiError(403, "restricted_api_key", message)
-    request = Request(**body.arguments(), idempotency_key=idempotency_key, is_test=allowed.is_test)
+    request.is_test = allowed.is_test
     request.lane = allowed.lane or request.lane
-    draft = dispatcher.drafted(request)
-    ((_, sender),) = draft.email["addresses"]["from"]
-    if not allowed.may_send_as(sender):
+
+
+def check_sender(sender: str) -> None:
+    """Raise ApiError if the key of this request may not send as ``sender``."""
+    if not key().may_send_as(sender):
         raise ApiError(403, "invalid_from_address", f"This API key may not send as {sender}.")
-    others = [one for one in draft.recipients if not allowed.may_mail(one)]
-    if others:
-        raise ApiError(
-            403, "restricted_api_key", f"This API key may not send to {', '.join(others)}."
-        )
-    return draft
 
 
 def accept(drafts: list[Draft]) -> list[str]:
@@ -56,7 +67,8 @@ def accept(drafts: list[Draft]) -> list[str]:
     if key().rate is None:
         return [one.values["id"] for one in dispatcher.accept(drafts)]
     rate = rate_of(key().rate)
-    counted = new = _count(drafts, rate)
+    counted = new = len(drafts) - _known(drafts)
+    count(counted)
     try:
         recorded = dispatcher.accept(drafts)
         # Another request with the same Idempotency-Key may have been quicker.
@@ -73,10 +85,13 @@ def accept(drafts: list[Draft]) -> list[str]:
     return [one.values["id"] for one in recorded]
 
 
-def _count(drafts: Collection[Draft], rate: RateLimitItem) -> int:
-    """Count those that are new for all that is known before they are stored; return how many."""
+def count(number: int) -> None:
+    """Count emails before they are stored, if the key of this request has a rate. Raises ApiError
+    over it: then none is."""
     allowed = key().rate
-    number = len(drafts) - _known(drafts)
+    if allowed is None:
+        return
+    rate = rate_of(allowed)
     if number > rate.amount:
         message = f"This API key may send {allowed}: {number} at once would never be let in."
         raise ApiError(422, "validation_error", message)
@@ -89,7 +104,6 @@ def _count(drafts: Collection[Draft], rate: RateLimitItem) -> int:
         )
         wait = {"Retry-After": str(taken.reset_seconds)}
         raise ApiError(429, "rate_limit_exceeded", message, wait)
-    return number
 
 
 def _place() -> str:

@@ -20,7 +20,7 @@ def key() -> Key:
 
 
 def actor() -> str:
-    """Return how the audit names the key of this request."""
+    """Return how the audit names who makes this request."""
     return f"api key {key().name}"[:_ACTOR_MAX]
 
 

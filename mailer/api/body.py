@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from flask import request
@@ -11,11 +12,24 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from .errors import ApiError
 
 JSON = "application/json"
+_CHUNK_BYTES = 65_536
 
 
 def read(*types: str) -> bytes:
     """Return the body. Raises ApiError unless it is said to be of one of the media types, and
     plain."""
+    _check_type(types)
+    body = request.get_data()
+    if request.content_length is None:
+        # Of a body that does not say its length Werkzeug leaves off what is too much.
+        if len(body) >= (request.max_content_length or 0):
+            raise RequestEntityTooLarge
+    elif len(body) < request.content_length:
+        raise _broken_off()
+    return body
+
+
+def _check_type(types: tuple[str, ...]) -> None:
     if request.mimetype not in types:
         expected, given = " or ".join(types), request.mimetype or "none"
         message = f"Content-Type: expected {expected}, got {given}"
@@ -25,14 +39,24 @@ def read(*types: str) -> bytes:
         message = f"Content-Encoding: expected identity or none, got {encoding[:64]!r}"
         plain = {"Accept-Encoding": "identity"}  # so RFC 9110, 15.5.16
         raise ApiError(415, "unsupported_media_type", message, plain)
-    body = request.get_data()
-    if request.content_length is None:
-        # Of a body that does not say its length Werkzeug leaves off what is too much.
-        if len(body) >= (request.max_content_length or 0):
+
+
+def _broken_off() -> ApiError:
+    return ApiError(400, "invalid_request", "The body ended before its Content-Length.")
+
+
+def stream(*types: str, max_bytes: int) -> Iterator[bytes]:
+    """Yield the body as it comes, for what is too large to be held. Raises as `read` does."""
+    _check_type(types)
+    request.max_content_length = max_bytes
+    size, body = 0, request.stream
+    while chunk := body.read(_CHUNK_BYTES):
+        size += len(chunk)
+        if request.content_length is None and size >= max_bytes:
             raise RequestEntityTooLarge
-    elif len(body) < request.content_length:
-        raise ApiError(400, "invalid_request", "The body ended before its Content-Length.")
-    return body
+        yield chunk
+    if size < (request.content_length or 0):
+        raise _broken_off()
 
 
 def check_once(body: bytes) -> None:

@@ -19,8 +19,10 @@ from ..errors import (
     NotAuthentic,
     NotFound,
     Problem,
+    Refused,
     TemplateError,
     Unreachable,
+    UnreadableFile,
 )
 from ..web import answers
 from .blueprint import api
@@ -131,6 +133,16 @@ def _unusable_template(error: TemplateError) -> Response:
     return answer(422, "validation_error", str(error))
 
 
+@api.errorhandler(UnreadableFile)
+def _unreadable(error: UnreadableFile) -> Response:
+    return answer(422, "validation_error", str(error))
+
+
+@api.errorhandler(Refused)
+def _refused_as_it_is(error: Refused) -> Response:
+    return answer(409, "conflict", str(error)[:1].upper() + str(error)[1:])
+
+
 @api.errorhandler(NotAReport)
 def _no_report(error: NotAReport) -> Response:
     return answer(422, "validation_error", str(error))
@@ -145,7 +157,7 @@ def _not_authentic(error: NotAuthentic) -> Response:
 @api.errorhandler(Unreachable)
 def _unreachable(error: Unreachable) -> Response:
     log.error("request=%s %s status=503 reason=%s", request.method, request.endpoint, error)
-    response = answer(503, "service_unavailable", "It cannot be checked now who sent this.")
+    response = answer(503, "service_unavailable", "A service that this needs is not reached now.")
     response.headers["Retry-After"] = "60"
     return response
 

@@ -77,13 +77,15 @@ def operation(
     proof: str = "",
     max_bytes: int | None = None,
     in_turn: bool = False,
+    streamed: bool = False,
 ) -> Callable[[Callable[..., BaseModel | Response]], Callable[..., Response]]:
     """Mount a view that takes the path's parameters, and ``body`` and ``query`` checked, by name;
     what it returns is the answer. ``test_keys``: what it is about is test mail or nobody's, or it
     knows the difference; other operations are closed to test keys. ``max_bytes``: of a request,
     where it is less than others'. ``in_turn``: with SQLite one request at a time in a process, for
     what is long work of the interpreter and then a long write: threads that do it at once wait for
-    each other in the middle of writing, and other processes' writers with them."""
+    each other in the middle of writing, and other processes' writers with them. ``streamed``: the
+    view reads a body that is ``raw`` itself."""
     turn = Lock() if in_turn else None
 
     def mount(view: Callable[..., BaseModel | Response]) -> Callable[..., Response]:
@@ -123,12 +125,13 @@ def operation(
                 check_sees(g.mailer_key, parameters.get("email_id"))
             if query is not None:
                 given["query"] = query.model_validate(request.args.to_dict())
-            content = read(*raw) if raw else read(JSON) if body is not None else b""
+            is_read = (raw and not streamed) or body is not None
+            content = read(*raw or (JSON,)) if is_read else b""
             with _taken(turn) if turn and current().database.is_sqlite else nullcontext():
                 if body is not None:
                     check_once(content)
                     given["body"] = body.model_validate_json(content)
-                elif raw:
+                elif is_read:
                     given["body"] = content
                 answer = view(**given)
             if isinstance(answer, Response):

@@ -17,6 +17,7 @@ from ..errors import InvalidEmail, MailerError
 # Name of the command -> where it is. In the order of --help.
 _COMMANDS = {
     "send": "send:send",
+    "bulk": "bulk:bulk",
     "list": "listing:list_deliveries",
     "show": "show:show",
     "failed": "failed:failed",

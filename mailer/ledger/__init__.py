@@ -5,9 +5,9 @@
 resolve), `switches` (pause, resume), `suppressions` (whom not to mail), `reports` (what mail
 systems said later), `retention` (erase what is old), `person` (what is stored of one person; erase
 it), `events` (what webhooks are to be told), `telling` (tell it), `replaying` (tell it again),
-`jobs` (work over many), `acts` (who did what), `tallying` (count what happened), `queries`,
-`search`, `emails`, `counts`, `figures`, `failures` and `tallies` (read only), with `filters` to say
-which deliveries.
+`jobs` (work over many), `bulk` (files of recipients), `acts` (who did what), `tallying` (count what
+happened), `queries`, `search`, `emails`, `counts`, `figures`, `failures` and `tallies` (read only),
+with `filters` to say which deliveries.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ import sqlalchemy as sa
 from ..content import Attachment
 from ..db import Database
 from ..inbound.told import Told
+from ..recipients import Part
 from . import (
     acts,
+    bulk,
     claims,
     counts,
     emails,
@@ -316,11 +318,21 @@ class Ledger:
             return reports.add(connection, told, suppress_bounces=suppress_bounces)
 
     def add_job(
-        self, job_id: str, kind: str, details: Mapping[str, Any], *, actor: str, total: int
+        self,
+        job_id: str,
+        kind: str,
+        details: Mapping[str, Any],
+        *,
+        actor: str,
+        total: int,
+        found: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Store work for a worker. False: there is a job with this id."""
+        """Store work for a worker; ``found``: what it begins with. False: there is a job with this
+        id."""
         with self.database.begin() as connection:
-            is_new = jobs.add(connection, job_id, kind, details, actor=actor, total=total)
+            is_new = jobs.add(
+                connection, job_id, kind, details, actor=actor, total=total, found=found
+            )
             if is_new:
                 acts.note(connection, actor, "start job", f"{kind} {job_id}", total)
         return is_new
@@ -332,15 +344,15 @@ class Ledger:
 
     def step_job(
         self, job_id: str, claim: str, apply: Callable[[sa.Connection], jobs.Step]
-    ) -> tuple[str | None, sa.Row[Any], Mapping[str, str]]:
+    ) -> tuple[str | None, sa.Row[Any], jobs.Step]:
         """Do the next step of a job and note it, in one transaction. Return what somebody asked of
-        the job (then nothing was done), the job, and what mail is due. Raises jobs.Lost."""
+        the job (then nothing was done), the job, and the step. Raises jobs.Lost."""
         with self._noting(self.database.begin()) as connection:
             wanted = jobs.begin_step(connection, job_id, claim)
             if wanted is not None:
-                return wanted, jobs.find(connection, job_id), {}
+                return wanted, jobs.find(connection, job_id), jobs.NOTHING
             step = apply(connection)
-            return None, jobs.end_step(connection, job_id, step), step.due
+            return None, jobs.end_step(connection, job_id, step), step
 
     def leave_job(
         self, job_id: str, claim: str, status: str, words: str | None = None
@@ -350,8 +362,8 @@ class Ledger:
             return jobs.leave(connection, job_id, claim, status, words)
 
     def ask_job(self, job_id: str, wanted: str, *, actor: str) -> bool:
-        """Ask for a job to be ``paused``, ``stopped`` or, after a pause, ``queued``. Raises
-        NotFound."""
+        """Ask for a job to be ``paused`` or, after a pause, ``queued``, or have it ``stopped``.
+        Raises NotFound."""
         with self.database.begin() as connection:
             is_asked = jobs.ask(connection, job_id, wanted)
             acts.note(connection, actor, _ASKED[wanted], job_id, int(is_asked))
@@ -377,6 +389,28 @@ class Ledger:
             return acts.page(
                 connection, limit, after, before, actor=actor, action=action, since=since
             )
+
+    def add_bulk_part(self, file_id: str, part: Part) -> None:
+        """Store a part of a file of recipients."""
+        with self.database.begin() as connection:
+            bulk.add_part(connection, file_id, part)
+
+    def erase_bulk_file(self, file_id: str) -> None:
+        """Erase a file of recipients."""
+        with self.database.begin() as connection:
+            bulk.erase_file(connection, file_id)
+
+    def start_checked(self, job_id: str, *, actor: str) -> bool:
+        """Let a job go on that was checked. False: it does not wait for that."""
+        with self.database.begin() as connection:
+            started = jobs.let_go_on(connection, job_id, "checked")
+            acts.note(connection, actor, "resume job", job_id, int(started))
+        return started
+
+    def left_out(self, job_id: str, limit: int) -> Sequence[sa.Row[Any]]:
+        """Return the first rows of a bulk send that are not mailed, and why."""
+        with self.database.read() as connection:
+            return bulk.problems(connection, job_id, limit)
 
     def job(self, job_id: str) -> sa.Row[Any]:
         """Return a job. Raises NotFound."""

@@ -48,6 +48,7 @@ class Filters:
     """Which deliveries; every condition that is not None must hold."""
 
     email_id: str | None = None
+    email_ids: Collection[str] | None = None
     delivery_ids: Collection[int] | None = None
     statuses: Collection[str] | None = None
     """Any of these `OUTCOMES`; ``queued`` includes those that wait, ``sent`` those of which
@@ -92,6 +93,8 @@ class Filters:
         found: list[sa.ColumnElement[bool]] = []
         if self.email_id is not None:
             found.append(Delivery.email_id == self.email_id)
+        if self.email_ids is not None:
+            found.append(Delivery.email_id.in_(self.email_ids))
         if self.delivery_ids is not None:
             found.append(Delivery.id.in_(self.delivery_ids))
         if self.statuses is not None:

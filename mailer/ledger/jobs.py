@@ -3,15 +3,15 @@ it stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from .. import paging
 from ..errors import MailerError, NotFound
 from ..expressions import insert, now
 from ..models import IS_OPEN, Job
+from .record import Recorded
 
 LEASE_SECONDS = 60.0
 """A worker that is not heard of for so long lost its job to the next."""
@@ -29,6 +29,17 @@ class Step(NamedTuple):
     is_last: bool
     due: Mapping[str, str] = {}
     """Lane -> an email that is due now."""
+    accepted: Sequence[Recorded] = ()
+    """Emails that it stored."""
+    found: Mapping[str, Any] | None = None
+    """What the job found so far. None: as before."""
+    begins: int | None = None
+    """How many the next phase is about: it is counted anew."""
+    rests_as: str | None = None
+    """Go on when somebody says so, and be in this state until then."""
+
+
+NOTHING = Step(cursor=0, done=0, changed=0, is_last=False)
 
 
 class Lost(MailerError):
@@ -43,6 +54,7 @@ def add(
     *,
     actor: str,
     total: int,
+    found: Mapping[str, Any] | None = None,
 ) -> bool:
     """Store a job. False: it is there already."""
     values = {
@@ -55,7 +67,9 @@ def add(
         "done": 0,
         "changed": 0,
         "total": total,
+        "found": found,
         "created_at": now(),
+        "lease_until": now(),
     }
     statement = (
         insert(connection.dialect, Job)
@@ -78,10 +92,24 @@ def page(
     connection: sa.Connection, limit: int, after: str | None, before: str | None, kind: str | None
 ) -> tuple[list[Row], bool]:
     """Return jobs, the newest first, and whether there are more that way."""
+    # Not by id, which whoever asked chose: it says nothing of when.
+    order = (Job.created_at, Job.id)
     statement = sa.select(Job.__table__)
     if kind is not None:
         statement = statement.where(Job.kind == kind)
-    return paging.part(connection, statement, Job.id, limit=limit, after=after, before=before)
+    if before is not None:
+        statement = statement.where(sa.tuple_(*order) > _place(before)).order_by(*order)
+    else:
+        statement = statement.order_by(*(column.desc() for column in order))
+        if after is not None:
+            statement = statement.where(sa.tuple_(*order) < _place(after))
+    found = list(connection.execute(statement.limit(limit + 1)))
+    shown = found[:limit]
+    return shown[::-1] if before is not None else shown, len(found) > limit
+
+
+def _place(job_id: str) -> Any:
+    return sa.select(Job.created_at, Job.id).where(Job.id == job_id).scalar_subquery()
 
 
 def due(connection: sa.Connection) -> list[str]:
@@ -127,17 +155,21 @@ def begin_step(connection: sa.Connection, job_id: str, claim: str) -> str | None
 
 def end_step(connection: sa.Connection, job_id: str, step: Step) -> Row:
     """Note what was done, in the transaction that did it."""
-    ended = {"status": "done", "ended_at": now(), "claim": None} if step.is_last else {}
+    values: dict[str, Any] = {
+        "cursor": step.cursor,
+        "done": Job.done + step.done,
+        "changed": Job.changed + step.changed,
+    }
+    if step.found is not None:
+        values["found"] = step.found
+    if step.begins is not None:
+        values |= {"done": 0, "changed": 0, "total": step.begins}
+    if step.rests_as is not None:
+        values |= {"status": step.rests_as, "claim": None, "lease_until": None}
+    if step.is_last:
+        values |= {"status": "done", "ended_at": now(), "claim": None}
     return connection.execute(
-        sa.update(Job)
-        .where(Job.id == job_id)
-        .values(
-            cursor=step.cursor,
-            done=Job.done + step.done,
-            changed=Job.changed + step.changed,
-            **ended,
-        )
-        .returning(Job.__table__)
+        sa.update(Job).where(Job.id == job_id).values(values).returning(Job.__table__)
     ).one()
 
 
@@ -145,27 +177,23 @@ def leave(
     connection: sa.Connection, job_id: str, claim: str, status: str, words: str | None = None
 ) -> Row | None:
     """Give a job up: ``queued`` for the next worker, or for good. None: it was not ours."""
-    ends = {"ended_at": now()} if status in {"stopped", "failed"} else {}
+    ends = {"ended_at": now()} if status == "failed" else {}
     return connection.execute(
         sa.update(Job)
         .where(Job.id == job_id, Job.claim == claim, Job.status == "running")
-        .values(status=status, words=words, claim=None, lease_until=None, wanted=None, **ends)
+        .values(status=status, words=words, claim=None, lease_until=now(), wanted=None, **ends)
         .returning(Job.__table__)
     ).first()
 
 
 def ask(connection: sa.Connection, job_id: str, wanted: str) -> bool:
-    """Ask for a job to be ``paused``, ``stopped`` or, after a pause, ``queued`` again. False: it
-    has ended, or is so already. Raises NotFound."""
+    """Ask for a job to be ``paused`` or, after a pause, ``queued`` again, or stop it. False: it has
+    ended, or is so already. Raises NotFound."""
     find(connection, job_id)
-    from_ = {"queued": ["paused"], "paused": ["queued"], "stopped": ["queued", "paused"]}[wanted]
-    ends = {"ended_at": now()} if wanted == "stopped" else {}
-    at_rest = (
-        sa.update(Job)
-        .where(Job.id == job_id, Job.status.in_(from_))
-        .values(status=wanted, wanted=None, **ends)
-    )
-    if connection.execute(at_rest).rowcount:
+    if wanted == "stopped":
+        return _stop(connection, job_id)
+    from_ = {"queued": "paused", "paused": "queued"}[wanted]
+    if let_go_on(connection, job_id, from_, wanted):
         return True
     if wanted == "queued":  # it was asked to pause, and runs yet
         unasked = sa.update(Job).where(
@@ -176,3 +204,23 @@ def ask(connection: sa.Connection, job_id: str, wanted: str) -> bool:
         Job.id == job_id, Job.status == "running", Job.wanted.is_distinct_from(wanted)
     )
     return bool(connection.execute(runs.values(wanted=wanted)).rowcount)
+
+
+def let_go_on(connection: sa.Connection, job_id: str, from_: str, to: str = "queued") -> bool:
+    """Move a job that no worker has from one state to another. False: it is in no such state."""
+    statement = (
+        sa.update(Job)
+        .where(Job.id == job_id, Job.status == from_)
+        .values(status=to, wanted=None, lease_until=now())
+    )
+    return bool(connection.execute(statement).rowcount)
+
+
+def _stop(connection: sa.Connection, job_id: str) -> bool:
+    """End a job now: whoever has it cannot commit another step."""
+    statement = (
+        sa.update(Job)
+        .where(Job.id == job_id, Job.ended_at.is_(None))
+        .values(status="stopped", wanted=None, claim=None, lease_until=None, ended_at=now())
+    )
+    return bool(connection.execute(statement).rowcount)

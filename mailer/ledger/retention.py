@@ -7,7 +7,7 @@ want it sent again: such an email is kept as a whole, whatever its age.
 from __future__ import annotations
 
 import time
-import uuid
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from ..db import Database
 from ..expressions import now
 from ..models import HAS_CONTENT, OPEN, Attached, Delivery, Email, Report, Status
-from . import acts, tallying
+from . import acts, bulk, tallying
+from .record import first_uuid7
 
 AT_ONCE = 200
 """Emails of one transaction, so that it holds SQLite's one write lock for some milliseconds."""
@@ -36,6 +37,8 @@ class Pruned(NamedTuple):
     """Reports deleted that were about no delivery here; the others go with their email."""
     acts: int = 0
     """Deleted of what people and programs did."""
+    rows: int = 0
+    """Rows of bulk sends deleted."""
 
 
 def prune(
@@ -49,7 +52,20 @@ def prune(
     gone = _prune_acts(database, keep_seconds, until)
     with database.begin() as connection:
         tallying.prune(connection, keep_seconds=keep_seconds)
-    return Pruned(erased=erased, deleted=deleted, reports=reports, acts=gone)
+    rows = _prune_rows(database, keep_seconds, until)
+    return Pruned(erased=erased, deleted=deleted, reports=reports, acts=gone, rows=rows)
+
+
+def _prune_rows(database: Database, keep_seconds: float, until: float) -> int:
+    deleted = 0
+    while (started := time.monotonic()) < until:
+        with database.begin() as connection:
+            pruned = bulk.prune(connection, keep_seconds)
+        if pruned is None:
+            break
+        deleted += pruned
+        time.sleep(_PAUSE * (time.monotonic() - started))
+    return deleted
 
 
 # By id, which sorts by time of acceptance: what was accepted lately is not looked at, and what was
@@ -94,7 +110,8 @@ def _walk(
     while (started := time.monotonic()) < until:
         with database.begin() as connection:
             instant = connection.execute(_NOW).scalar_one()
-            bounds = {"after_": after, "before_": _smallest_id(instant - age)}
+            before = datetime.fromtimestamp(max(0.0, instant - age), UTC)
+            bounds = {"after_": after, "before_": first_uuid7(before)}
             ids = connection.execute(candidates, bounds).scalars().all()
             changed += change(connection, {"ids": ids, "age_": age}) if ids else 0
         if len(ids) < AT_ONCE:
@@ -155,8 +172,3 @@ def erase_content(connection: sa.Connection, email_id: str) -> None:
     """Erase the content of one email, whatever became of it."""
     connection.execute(sa.update(Email).where(Email.id == email_id).values(_CONTENTLESS))
     connection.execute(_DELETE_FILES, {"ids": [email_id]})
-
-
-def _smallest_id(instant: float) -> str:
-    """Return what sorts before the id of everything stored at ``instant`` or later."""
-    return str(uuid.UUID(int=max(0, int(instant * 1000)) << 80))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from .accounts import ApiKey, Member, User, Visit
 from .base import WHERE, Base, Instant, Json, RowId, Written
+from .bulk import IS_LEFT_OUT, LEFT_OUT, BulkPart, BulkRow
 from .emails import (
     HAS_CONTENT,
     IS_QUEUED,
@@ -35,6 +36,7 @@ from .webhooks import IS_FAILED, IS_PENDING, Event, EventAttempt, Webhook
 __all__ = [
     "HAS_CONTENT",
     "IS_FAILED",
+    "IS_LEFT_OUT",
     "IS_OPEN",
     "IS_PENDING",
     "IS_QUEUED",
@@ -43,6 +45,7 @@ __all__ = [
     "IS_TROUBLE",
     "IS_WAITING_AGAIN",
     "LANES",
+    "LEFT_OUT",
     "ON_UNKNOWN",
     "OPEN",
     "REPORTED",
@@ -55,6 +58,8 @@ __all__ = [
     "Attempt",
     "AuditEntry",
     "Base",
+    "BulkPart",
+    "BulkRow",
     "Delivery",
     "Email",
     "Event",
@@ -78,5 +83,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0012"
+REVISION = "0013"
 """The newest migration: the one that makes these tables."""

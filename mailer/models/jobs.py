@@ -28,9 +28,9 @@ class Job(Base):
     """What is to be done; its form is the kind's."""
     actor: Mapped[str] = mapped_column(sa.String(120))
     status: Mapped[str] = mapped_column(sa.String(10))
-    """``queued``, ``running``, ``paused``, ``done``, ``stopped`` or ``failed``."""
+    """``queued``, ``running``, ``paused``, ``checked``, ``done``, ``stopped`` or ``failed``."""
     wanted: Mapped[str | None] = mapped_column(sa.String(10))
-    """What somebody asked of one that runs: ``paused`` or ``stopped``."""
+    """What somebody asked of one that runs: ``paused``."""
     cursor: Mapped[int] = mapped_column(sa.BigInteger)
     """Up to where it is done; what it counts is the kind's."""
     done: Mapped[int]
@@ -38,6 +38,8 @@ class Job(Base):
     changed: Mapped[int]
     """How many of them it was done to."""
     total: Mapped[int]
+    found: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    """What it found on its way; its form is the kind's."""
     words: Mapped[str | None] = mapped_column(sa.Text)
     """Why it failed."""
     created_at: Mapped[datetime] = mapped_column(Instant)
@@ -45,5 +47,9 @@ class Job(Base):
     ended_at: Mapped[datetime | None] = mapped_column(Instant)
     claim: Mapped[str | None] = mapped_column(sa.String(36))
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
+    """Until when it is a worker's. Of one that is open and past it, since when it waits for one."""
 
-    __table_args__ = (sa.Index("ix_mailer_jobs_open", "id", info={WHERE: IS_OPEN}),)
+    __table_args__ = (
+        sa.Index("ix_mailer_jobs_open", "id", info={WHERE: IS_OPEN}),
+        sa.Index("ix_mailer_jobs_created_at_id", "created_at", "id"),
+    )

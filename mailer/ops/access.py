@@ -24,6 +24,12 @@ def member() -> Member | None:
     return found
 
 
+def member_may(role: str) -> bool:
+    """Say whether whoever makes this request is at least a ``role``."""
+    found = member()
+    return found is not None and found.may(role)
+
+
 def actor() -> str:
     """Return how the audit names who makes this request."""
     found = member()

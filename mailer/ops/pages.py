@@ -21,6 +21,7 @@ NAVIGATION = (
     ("ops.overview", "Overview"),
     ("ops.emails", "Emails"),
     ("ops.failed", "Failed"),
+    ("ops.bulk_sends", "Bulk"),
     ("ops.templates", "Templates"),
     ("ops.transports", "Transports"),
     ("ops.suppressions", "Suppressions"),
@@ -91,9 +92,10 @@ def _of_every_page() -> dict[str, object]:
 
 _BADGES = {
     **dict.fromkeys(("sent", "delivered", "done", "ok", "closed"), "good"),
-    **dict.fromkeys(("sending", "running"), "busy"),
-    **dict.fromkeys(("queued", "deferred", "scheduled", "paused", "half-open"), "wait"),
+    **dict.fromkeys(("sending", "running", "checking"), "busy"),
+    **dict.fromkeys(("queued", "deferred", "scheduled", "paused", "checked", "half-open"), "wait"),
     **dict.fromkeys(("failed", "unknown", "bounced", "complained", "trouble", "open"), "bad"),
+    "bad": "bad",
 }
 """State -> its colour; the others have none."""
 
@@ -114,6 +116,12 @@ _JOB_NAMES = {
 
 def job_name(job: Any) -> str:
     """Write what a job does."""
+    if job.kind == "bulk":
+        shared = job.details["request"]
+        what = shared["template"] or shared["subject"]
+        return f"{what} to {job.details['name'] or 'a list'}"
+    if job.kind == "bulk_cancel":
+        return f"Cancel what is queued of {number(job.total)} emails"
     name = _JOB_NAMES.get(job.details.get("verb"), job.kind.capitalize())
     what = "delivery" if job.total == 1 else "deliveries"
     return f"{name} {number(job.total)} {what}"

@@ -15,8 +15,8 @@ EXISTING: dict[str, str] = json.loads(os.environ["EXISTING"])
 """Parameter -> the id of a thing that there is."""
 
 
-@schemathesis.serializer("message/rfc822")
-def message(context: schemathesis.SerializationContext, value: Any) -> bytes:
+@schemathesis.serializer("message/rfc822", "text/csv", "application/x-ndjson")
+def as_it_is(context: schemathesis.SerializationContext, value: Any) -> bytes:
     return value.encode() if isinstance(value, str) else json.dumps(value).encode()
 
 

@@ -16,8 +16,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
+from mailer import jobs
 from mailer.api.openapi import document
 from mailer.api.operations import OPERATIONS
+from mailer.state import of
 
 from ..inbound.reports import dsn
 
@@ -116,6 +118,7 @@ def test_every_request_that_the_page_shows_works(
     app: Flask, address: str, call: Call, key: Callable[..., str], tmp_path: Path
 ) -> None:
     (tmp_path / "FILE").write_bytes(dsn())
+    (tmp_path / "PEOPLE").write_text("email,start_url\nann@example.com,https://shop.example.com\n")
     app.config["MAILER_BASE_URL"] = address.removesuffix("/api")
     app.config["MAILER_WEBHOOK_ALLOW"] = ("127.0.0.1",)
     page = app.test_client().get("/api/docs").get_data(as_text=True)
@@ -124,8 +127,14 @@ def test_every_request_that_the_page_shows_works(
     environ = {**os.environ, "RESEND_API_KEY": key()}
     for text in shown:
         command = unescape(re.sub(r"<[^>]+>", "", text))
-        for name, value in _made(command, call).items():
+        if "text/csv" in command:
+            command = command.replace("@FILE", "@PEOPLE")
+        made = _made(command, call)
+        for name, value in made.items():
             command = command.replace(name, value)
+        if "/start" in command:  # once it is checked
+            with app.app_context():
+                jobs.run(of(app), made["BULK_ID"], lambda told: None)
         done = subprocess.run(
             ["bash", "-c", f"{command} --silent --show-error --fail-with-body"],
             cwd=tmp_path,
@@ -172,6 +181,9 @@ def _made(command: str, call: Call) -> dict[str, str]:
         call("POST", "/emails", {"to": "b@example.com", "subject": "s", "text": "t"})
         (event,) = call("GET", f"/webhooks/{hook}/events")[1]["data"]
         made |= {"WEBHOOK_ID": hook, "EVENT_ID": event["id"]}
+    if names & {"BULK_ID", "TASK_ID"}:
+        some = {"subject": "s", "text": "t", "recipients": [{"to": "b@example.com"}]}
+        made["BULK_ID"] = made["TASK_ID"] = call("POST", "/bulk", some)[1]["id"]
     if "/templates/NAME" in command:
         made["NAME"] = "welcome"
     assert names <= set(made), f"say here how to make one: {names - set(made)}"

@@ -49,7 +49,11 @@ def things(call: Call) -> dict[str, str]:
     file = {"filename": "a.txt", "content": "YQ=="}
     email = {"to": "b@example.com", "subject": "s", "text": "t", "attachments": [file]}
     sent = call("POST", "/emails", email)[1]["id"]
+    some = {"subject": "s", "text": "t", "recipients": [{"to": "b@example.com"}]}
+    bulk = call("POST", "/bulk", some)[1]["id"]
     return {
+        "bulk_id": bulk,
+        "task_id": bulk,
         "webhook_id": webhook,
         "event_id": call("GET", f"/webhooks/{webhook}/events")[1]["data"][0]["id"],
         "email_id": sent,

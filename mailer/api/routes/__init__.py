@@ -5,8 +5,10 @@ from __future__ import annotations
 from . import (
     api_keys,
     attachments,
+    bulk,
     emails,
     inbound,
+    results,
     suppressions,
     templates,
     webhooks,
@@ -15,8 +17,10 @@ from . import (
 __all__ = [
     "api_keys",
     "attachments",
+    "bulk",
     "emails",
     "inbound",
+    "results",
     "suppressions",
     "templates",
     "webhooks",

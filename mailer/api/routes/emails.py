@@ -13,6 +13,7 @@ from ...errors import InvalidEmail
 from ...ledger import Draft, Filters
 from ...ledger.operations import Changed as Moved
 from ...state import current
+from .. import idempotency
 from ..allowance import accept, drafted
 from ..authentication import actor, key
 from ..errors import ApiError, described
@@ -29,18 +30,8 @@ from ..schemas.retries import (
 )
 from ..schemas.sending import Batch, BatchError, EmailId, SendBatch, SendEmail, Wrong
 
-_KEY_MAX = 256
-_IDEMPOTENCY_KEY = {
-    "Idempotency-Key": {
-        "description": "The same request again gives the same id, and sends nothing.",
-        "type": "string",
-        "minLength": 1,
-        "maxLength": _KEY_MAX,
-        "examples": ["order-7/confirmation"],
-    }
-}
 _REFUSED = {
-    400: f"The Idempotency-Key has not 1 to {_KEY_MAX} characters.",
+    400: idempotency.MALFORMED,
     403: "The API key may not send as this sender, to this recipient, with this template or in this"
     " lane.",
     409: "The Idempotency-Key was used before, for a request with another body.",
@@ -54,13 +45,13 @@ _REFUSED = {
     scope="send",
     body=SendEmail,
     answers=EmailId,
-    headers=_IDEMPOTENCY_KEY,
+    headers=idempotency.HEADER,
     errors=_REFUSED,
     test_keys=True,
 )
 def send(body: SendEmail) -> EmailId:
     """Send an email."""
-    (email_id,) = accept([drafted(body, _idempotency_key())])
+    (email_id,) = accept([drafted(body, idempotency.key())])
     return EmailId(id=email_id)
 
 
@@ -71,7 +62,7 @@ def send(body: SendEmail) -> EmailId:
     body=SendBatch,
     answers=Batch,
     headers={
-        **_IDEMPOTENCY_KEY,
+        **idempotency.HEADER,
         "x-batch-validation": {
             "description": "`strict`: all or none. `permissive`: all that are right.",
             "type": "string",
@@ -89,7 +80,7 @@ def send_batch(body: SendBatch) -> Batch:
     if mode not in {"strict", "permissive"}:
         expected = f"x-batch-validation: expected strict or permissive, got {mode!r}"
         raise ApiError(422, "validation_error", expected)
-    right, wrong = _sorted_out(body.root, _idempotency_key())
+    right, wrong = _sorted_out(body.root, idempotency.key())
     if wrong and mode == "strict":
         words = "; ".join(f"[{one.index}] {one.message}" for one in wrong)
         raise ApiError(422, "validation_error", words)
@@ -270,17 +261,6 @@ def _sorted_out(
         except ApiError as error:
             wrong.append(BatchError(index=position, message=error.message))
     return right, wrong
-
-
-def _idempotency_key() -> str | None:
-    """Return the ledger's key for the request's, which belongs to one API key alone."""
-    given = request.headers.get("Idempotency-Key")
-    if given is None:
-        return None
-    if not 1 <= len(given) <= _KEY_MAX:
-        message = f"Idempotency-Key: expected 1 to {_KEY_MAX} characters, got {len(given)}"
-        raise ApiError(400, "invalid_idempotency_key", message)
-    return f"api:{sha256(f'{key().id}:{given}'.encode()).hexdigest()}"
 
 
 def _check_moved(moved: list[Moved], message: str) -> None:

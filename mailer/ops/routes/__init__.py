@@ -2,6 +2,7 @@
 
 from . import (
     audit,
+    bulk,
     content,
     email,
     emails,
@@ -9,6 +10,7 @@ from . import (
     jobs,
     keys,
     overview,
+    results,
     sign_in,
     suppressions,
     templates,
@@ -18,6 +20,7 @@ from . import (
 
 __all__ = [
     "audit",
+    "bulk",
     "content",
     "email",
     "emails",
@@ -25,6 +28,7 @@ __all__ = [
     "jobs",
     "keys",
     "overview",
+    "results",
     "sign_in",
     "suppressions",
     "templates",

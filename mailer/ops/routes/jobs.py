@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from flask import request, url_for
+from flask import make_response, redirect, request, url_for
 from werkzeug.exceptions import BadRequest, NotFound
 
 from ... import errors, jobs
@@ -49,7 +49,10 @@ def start_job() -> Answer:
 @view("GET", "/jobs/<job_id>", role="viewer")
 def job(job_id: str) -> Answer:
     """Show how far it is."""
-    return page("job", job=_job(job_id))
+    found = _job(job_id)
+    if found.kind == "bulk":
+        return make_response(redirect(url_for("ops.bulk_send", job_id=job_id), 303))
+    return page("job", job=found)
 
 
 @view("POST", "/jobs/<job_id>/stop", role="operator")

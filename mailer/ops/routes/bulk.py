@@ -1,0 +1,198 @@
+"""Bulk: send one email to each row of a file, and watch it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Response, abort, request, stream_with_context, url_for
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import BadRequest, NotFound
+
+from ... import bulk, errors, results
+from ...drafting import Request
+from ...ledger.record import uuid7
+from ...models import LANES
+from ...state import current
+from .. import access
+from ..blueprint import Answer, console, view
+from ..pages import done, page
+
+_SHOWN = 25
+_PROBLEMS = 100
+_CHUNK_BYTES = 65_536
+_OPTIONS = ("template", "subject", "sender", "locale", "lane")
+# A stranger may have written it: nothing in it runs, nothing is fetched.
+_FRAME = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'self'"
+)
+
+
+@console.url_value_preprocessor
+def _allow_files(endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Take a file from whom it is taken from: before the form is read for its token."""
+    if endpoint == "ops.upload_bulk" and access.member_may("operator"):
+        request.max_content_length = current().config["MAILER_MAX_BULK_BYTES"]
+
+
+@view("GET", "/bulk", role="viewer")
+def bulk_sends() -> Answer:
+    """List them, the newest first."""
+    after = request.args.get("after")
+    rows, has_more = current().ledger.jobs(_SHOWN, after, kind=bulk.KIND)
+    return page("bulk", rows=[(row, bulk.stage(row)) for row in rows], has_more=has_more)
+
+
+@view("GET", "/bulk/new", role="operator")
+def new_bulk() -> Answer:
+    """Ask for the file and the template."""
+    return _form()
+
+
+@view("POST", "/bulk/new", role="operator")
+def upload_bulk() -> Answer:
+    """Store the file; a worker checks it. The id comes with the form: sent twice, it is one."""
+    form = request.form
+    file = request.files.get("file")
+    if file is None or not file.filename:
+        return _form(status=422, error="Please choose a file.")
+    given: dict[str, Any] = {name: form.get(name, "").strip() or None for name in _OPTIONS}
+    job_id = _id(form.get("job_id", ""))
+    upload = bulk.Upload(file.filename[:200], _chunks(file), is_csv=_is_csv(file.filename))
+    try:
+        bulk.create(
+            current(),
+            job_id,
+            Request(**given),
+            upload,
+            actor=access.actor(),
+            skip_bad="skip_bad" in form,
+        )
+    except (errors.InvalidEmail, errors.UnreadableFile) as error:
+        return _form(status=422, error=str(error))
+    except errors.IdempotencyConflict:
+        return _form(status=409, error="This form has sent another file already: now it is new.")
+    return done("The file is stored. It is checked now.", url_for("ops.bulk_send", job_id=job_id))
+
+
+@view("GET", "/bulk/<job_id>", role="viewer")
+def bulk_send(job_id: str) -> Answer:
+    """Show what its check found, and how far it is."""
+    job = _job(job_id)
+    may_see = access.member_may("operator") and bulk.stage(job) == "checked"
+    return page(
+        "bulk_send",
+        job=job,
+        stage=bulk.stage(job),
+        result=results.of_job(current(), job),
+        left_out=current().ledger.left_out(job.id, _PROBLEMS),
+        previews=bulk.previews(current(), job) if may_see else (),
+    )
+
+
+@view("GET", "/bulk/<job_id>/preview/<number>", role="operator")
+def bulk_preview(job_id: str, number: str) -> Answer:
+    """Show one of its first emails, for the frame of the page."""
+    previews = dict(enumerate(bulk.previews(current(), _job(job_id)), 1))
+    found = previews.get(int(number)) if number.isascii() and number.isdecimal() else None
+    if found is None or found.content is None:
+        abort(404, "There is no such email to look at, or no more.")
+    text = f'<pre style="white-space: pre-wrap">{escape(found.content.text)}</pre>'
+    response = Response(found.content.html or text, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = _FRAME
+    return response
+
+
+@view("GET", "/bulk/<job_id>/report", role="viewer")
+def bulk_report(job_id: str) -> Answer:
+    """Save what became of each row."""
+    rows = bulk.written(bulk.report(current(), _job(job_id).id))
+    response = Response(stream_with_context(rows), mimetype="text/csv")
+    response.headers["Content-Disposition"] = f"attachment; filename=bulk-{job_id}.csv"
+    return response
+
+
+@view("POST", "/bulk/<job_id>/start", role="operator")
+def start_bulk(job_id: str) -> Answer:
+    """Start it."""
+    job = _job(job_id)
+    try:
+        started = bulk.start(
+            current(), job.id, actor=access.actor(), skip_bad="skip_bad" in request.form
+        )
+    except errors.Refused as error:
+        return _steered(job, f"Not started: {error}.")
+    return _steered(job, "Started." if started else "It was started before.")
+
+
+@view("POST", "/bulk/<job_id>/pause", role="operator")
+def pause_bulk(job_id: str) -> Answer:
+    """Pause it."""
+    job = _job(job_id)
+    paused = bulk.pause(current(), job.id, actor=access.actor())
+    return _steered(job, "It pauses." if paused else "It rests already, or has ended.")
+
+
+@view("POST", "/bulk/<job_id>/resume", role="operator")
+def resume_bulk(job_id: str) -> Answer:
+    """Go on after a pause."""
+    job = _job(job_id)
+    return _steered(
+        job,
+        "It goes on."
+        if bulk.resume(current(), job.id, actor=access.actor())
+        else "It is not paused.",
+    )
+
+
+@view("POST", "/bulk/<job_id>/cancel", role="operator")
+def cancel_bulk(job_id: str) -> Answer:
+    """End it for good."""
+    job = _job(job_id)
+    unsent = "unsent" in request.form
+    ended = bulk.cancel(current(), job.id, unsent=unsent, actor=access.actor())
+    return _steered(job, "Cancelled." if ended else "It had ended.")
+
+
+def _form(status: int = 200, error: str = "") -> Response:
+    return page(
+        "new_bulk",
+        status=status,
+        error=error,
+        given=request.form,
+        templates=current().renderer.names(),
+        lanes=LANES,
+        job_id=uuid7(),
+        megabytes=current().config["MAILER_MAX_BULK_BYTES"] / 1_000_000,
+    )
+
+
+def _steered(job: sa.Row[Any], words: str) -> Response:
+    return done(words, url_for("ops.bulk_send", job_id=job.id))
+
+
+def _job(job_id: str) -> sa.Row[Any]:
+    try:
+        return bulk.find(current(), job_id)
+    except errors.NotFound as error:
+        raise NotFound(str(error)) from error
+
+
+def _chunks(file: FileStorage) -> Iterator[bytes]:
+    while chunk := file.stream.read(_CHUNK_BYTES):
+        yield chunk
+
+
+def _is_csv(name: str) -> bool:
+    return not name.lower().endswith((".json", ".jsonl", ".ndjson"))
+
+
+def _id(given: str) -> str:
+    try:
+        return str(uuid.UUID(given))
+    except ValueError:
+        raise BadRequest(f"job_id: expected a UUID, got {given[:60]!r}") from None

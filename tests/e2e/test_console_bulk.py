@@ -1,0 +1,88 @@
+"""The progress of a bulk send, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Page, expect
+from werkzeug.serving import make_server
+
+from mailer import jobs, members
+from mailer.dev.catcher import Catcher
+from mailer.dev.ports import free_port
+from mailer.state import of
+
+from ..conftest import AppFactory
+from .browser import Watch, fits
+
+PASSWORD = "correct horse battery staple"
+
+
+@contextmanager
+def serving(app: Flask, port: int) -> Iterator[None]:
+    server = make_server("127.0.0.1", port, app, threaded=True)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_progress_is_shown_through_a_restart_and_without_a_worker(
+    page: Page,
+    make_app: AppFactory,
+    catcher: Catcher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    app = make_app(MAIL_PORT=catcher.smtp_port, MAILER_BASE_URL=url, MAILER_SWEEP_SECONDS=0.5)
+    state = of(app)
+    monkeypatch.setattr(state.jobs_bell, "ring", lambda *of_what: False)
+    members.add(state.database, "ada", "operator", PASSWORD, actor="test")
+    people = tmp_path / "people.csv"
+    rows = [f"p{number}@shop.example,https://a.example" for number in range(300)]
+    people.write_text("\n".join(["email,start_url", *rows]))
+
+    def work(tell: Callable[[dict[str, object]], None] = lambda told: None) -> None:
+        with app.app_context():
+            jobs.run(state, page.url.rpartition("/")[2], tell)
+
+    watch = Watch(page)
+    count = page.locator("[data-count]")
+    with serving(app, port):
+        page.goto(f"{url}/ops/sign-in?next=/ops/bulk/new")
+        page.get_by_label("Name").fill("ada")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.keyboard.press("Enter")
+        page.get_by_label("File").set_input_files(people)
+        page.get_by_label("Template").select_option("welcome")
+        assert fits(page)
+        page.get_by_role("button", name="Check the file").click()
+        expect(page.get_by_text("no worker has taken it for")).to_be_visible(timeout=20_000)
+        work()
+        start = page.get_by_role("button", name="Start")
+        expect(start).to_be_visible(timeout=20_000)
+        expect(count).to_have_text("0 of 300", timeout=20_000)
+        expect(page.get_by_text("no worker has taken it for")).to_be_hidden()
+        preview = page.frame_locator("iframe").first.get_by_role("link").first
+        expect(preview).to_be_visible(timeout=20_000)
+        assert fits(page)
+        start.click()
+        expect(page.get_by_text("Started.")).to_be_visible(timeout=20_000)
+        assert watch.complaints == []
+    expect(page.get_by_text("The service does not answer; trying again.")).to_be_visible(
+        timeout=30_000
+    )
+    with serving(app, port):
+        work()
+        expect(count).to_have_text("300 of 300", timeout=30_000)
+        expect(page.get_by_text("The service does not answer; trying again.")).to_be_hidden()
+        expect(page.get_by_text("All was accepted in")).to_be_visible(timeout=30_000)

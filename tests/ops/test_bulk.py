@@ -1,0 +1,143 @@
+"""Bulk sends in the console."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from mailer import jobs
+from mailer.dev.catcher import Catcher
+from mailer.state import of
+
+from .conftest import SignIn, submit, token
+
+PEOPLE = b"email,start_url\n" + b"".join(
+    b"p%d@shop.example,https://a.example/%d\n" % (number, number) for number in range(5)
+)
+
+
+@pytest.fixture
+def app(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Flask:
+    """The service; a job is run by the test."""
+    monkeypatch.setattr(of(app).jobs_bell, "ring", lambda *of_what: False)
+    return app
+
+
+def upload(browser: FlaskClient, data: bytes, **fields: Any) -> TestResponse:
+    page = browser.get("/ops/bulk/new").text
+    found = re.search(r'name="job_id" value="([^"]+)"', page)
+    assert found
+    given = {"template": "welcome", "lane": "bulk", "job_id": found[1], **fields}
+    return browser.post(
+        "/ops/bulk/new",
+        data={"csrf_token": token(page), "file": (io.BytesIO(data), "people.csv"), **given},
+    )
+
+
+def run(app: Flask, path: str) -> None:
+    with app.app_context():
+        jobs.run(of(app), path.rpartition("/")[2], lambda told: None)
+
+
+def test_a_file_is_checked_started_and_reported(
+    app: Flask, sign_in: SignIn, catcher: Catcher
+) -> None:
+    browser = sign_in("operator")
+    assert "Nothing was sent in bulk yet" in browser.get("/ops/bulk").text
+    path = upload(browser, PEOPLE + b"nobody,x\nP1@shop.example,x\n").location
+    assert "checking" in browser.get(path).text
+    run(app, path)
+    page = browser.get(path).text
+    assert "1 row is bad" in page
+    assert "the address of line 3 again" in page
+    assert page.count("<iframe") == 3
+    frame = browser.get(f"{path}/preview/1")
+    assert "https://a.example/0" in frame.text
+    assert frame.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert browser.get(f"{path}/preview/9").status_code == 404
+    answer = submit(browser, f"{path}/start", at=path)
+    assert "Not started: 1 row is bad" in browser.get(answer.location).text
+    submit(browser, f"{path}/start", at=path, skip_bad="on")
+    run(app, path)
+    page = browser.get(path).text
+    assert "All was accepted in" in page
+    assert "<iframe" not in page
+    assert len(catcher.messages()) == 5
+    report = csv.DictReader(io.StringIO(browser.get(f"{path}/report").text))
+    assert [row["state"] for row in report] == [
+        *["sent"] * 5,
+        "left out: bad",
+        "left out: duplicate",
+    ]
+    assert "welcome to people.csv" in browser.get("/ops/bulk").text
+
+
+def test_it_is_paused_resumed_and_cancelled(app: Flask, sign_in: SignIn) -> None:
+    browser = sign_in("operator")
+    path = upload(browser, PEOPLE).location
+    for verb, words in (
+        ("pause", "It pauses."),
+        ("resume", "It goes on."),
+        ("cancel", "Cancelled."),
+        ("cancel", "It had ended."),
+        ("start", "Not started: it was stopped"),
+    ):
+        submit(browser, f"{path}/{verb}", at="/ops/bulk/new")
+        assert words in browser.get(path).text
+
+
+@pytest.mark.parametrize(
+    ("data", "fields", "words"),
+    [
+        (b"name\nx\n", {}, "line 1: expected a column email or to"),
+        (PEOPLE, {"template": "x"}, "no email template is called"),
+        (PEOPLE, {"sender": "nobody"}, "sender: expected one address"),
+    ],
+)
+def test_what_cannot_be_sent_is_said_beside_the_form(
+    sign_in: SignIn, data: bytes, fields: dict[str, str], words: str
+) -> None:
+    answer = upload(sign_in("operator"), data, **fields)
+    assert answer.status_code == 422
+    assert words in answer.text
+
+
+def test_a_form_sent_twice_is_one_bulk_send(app: Flask, sign_in: SignIn) -> None:
+    browser = sign_in("operator")
+    job_id = "019a5c1e-7c3a-7cc0-8a53-8a6a1d0d7d5e"
+    first, second = (upload(browser, PEOPLE, job_id=job_id) for _ in range(2))
+    assert first.location == second.location == f"/ops/bulk/{job_id}"
+    assert upload(browser, PEOPLE + b"x@shop.example,x\n", job_id=job_id).status_code == 409
+    assert len(of(app).ledger.jobs(5)[0]) == 1
+
+
+def test_a_large_file_is_taken_from_members_who_may_send_it(app: Flask, sign_in: SignIn) -> None:
+    browser, stranger = sign_in("operator"), app.test_client()
+    csrf = token(stranger.get("/ops/sign-in").text)
+    app.config["MAX_CONTENT_LENGTH"] = 100
+    assert upload(browser, PEOPLE).status_code == 303
+    data = {"csrf_token": csrf, "file": (io.BytesIO(PEOPLE), "people.csv")}
+    assert stranger.post("/ops/bulk/new", data=data).status_code == 413
+
+
+def test_a_viewer_sees_how_far_it_is_and_no_email(app: Flask, sign_in: SignIn) -> None:
+    path = upload(sign_in("operator"), PEOPLE).location
+    run(app, path)
+    viewer = sign_in("viewer")
+    page = viewer.get(path).text
+    assert "5 emails are ready to be sent" in page
+    assert "<iframe" not in page
+    assert "Start</button>" not in page
+    assert viewer.get(f"{path}/preview/1").status_code == 403
+    result = viewer.get(path.replace("/bulk/", "/results/"))
+    assert result.get_json()["progress"]["status"] == "checked"
+    assert viewer.get("/ops/results/nobody").status_code == 404
+    assert viewer.get(path.replace("/bulk/", "/jobs/")).location == path
+    assert viewer.get("/ops/bulk/nobody").status_code == 404

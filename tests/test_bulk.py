@@ -1,0 +1,312 @@
+"""Bulk sends: checked first, each row accepted once, resumed, stopped; on both databases."""
+
+from __future__ import annotations
+
+import csv
+import io
+import uuid
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from mailer import bulk, bulk_steps, jobs
+from mailer.bulk import Upload
+from mailer.dev.catcher import Catcher
+from mailer.drafting import Request
+from mailer.errors import IdempotencyConflict, InvalidEmail, NotFound, Refused, UnreadableFile
+from mailer.ledger.record import uuid7
+from mailer.models import BulkPart, BulkRow, Delivery, Email, Job
+from mailer.recipients import Part
+from mailer.state import State, of
+
+from .conftest import AppFactory
+
+
+@pytest.fixture
+def app(make_app: AppFactory, catcher: Catcher, database_url: str) -> Flask:
+    """The service; a job is run by the test, what it accepts is sent within it."""
+    return make_app(MAIL_PORT=catcher.smtp_port, MAILER_DATABASE_URL=database_url)
+
+
+@pytest.fixture
+def state(app: Flask, monkeypatch: pytest.MonkeyPatch) -> State:
+    found = of(app)
+    monkeypatch.setattr(found.jobs_bell, "ring", lambda *of_what: False)
+    return found
+
+
+def create(
+    state: State, text: str, *, job_id: str = "", shared: dict[str, Any] | None = None, **more: Any
+) -> str:
+    request = Request(**(shared or {"subject": "News", "text": "Hello."}))
+    upload = Upload("people.csv", [text.encode()], is_csv=not text.startswith("{"))
+    job_id = job_id or str(uuid.uuid4())
+    with state.app.app_context():
+        bulk.create(state, job_id, request, upload, actor="ann", **more)
+    return job_id
+
+
+def run(state: State, job_id: str, tell: Any = lambda told: None) -> Any:
+    with state.app.app_context():
+        return jobs.run(state, job_id, tell)
+
+
+def addresses(numbers: Iterable[int]) -> str:
+    return "email\n" + "".join(f"p{number}@shop.example\n" for number in numbers)
+
+
+def report(state: State, job_id: str) -> list[dict[str, str]]:
+    written = io.StringIO()
+    csv.writer(written).writerows(bulk.report(state, job_id))
+    written.seek(0)
+    return list(csv.DictReader(written))
+
+
+def count(state: State, column: Any) -> int:
+    with state.database.read() as connection:
+        return connection.execute(sa.select(sa.func.count(column))).scalar_one()
+
+
+def test_the_whole_file_is_checked_before_anything_is_sent(state: State, catcher: Catcher) -> None:
+    state.ledger.suppress(["gone@shop.example"], origin="bounce", words="550 5.1.1 No such user")
+    job_id = create(
+        state,
+        "email,name,start_url,locale\n"
+        "ann@shop.example,Ann,https://a.example,de\n"
+        "not an address,x,https://a.example,\n"
+        "ben@shop.example,Ben,https://a.example,no locale\n"
+        "ANN@shop.example,Ann,https://a.example,\n"
+        "gone@shop.example,,https://a.example,\n"
+        "cid@shop.example\n"
+        "dan@shop.example,Dan,https://a.example,\n",
+        shared={"template": "welcome"},
+    )
+    job = run(state, job_id)
+    assert job.status == "checked"
+    assert job.found == {"phase": "sending", "rows": 7, "bad": 3, "duplicate": 1, "suppressed": 1}
+    assert (job.done, job.total, count(state, Email.id)) == (0, 2, 0)
+    problems = state.ledger.left_out(job_id, 10)
+    assert [(one.line, one.left_out) for one in problems] == [
+        (3, "bad"), (4, "bad"), (5, "duplicate"), (6, "suppressed"), (7, "bad"),
+    ]  # fmt: skip
+    words = {one.line: one.reason for one in problems}
+    assert words[3].startswith("to: expected one address")
+    assert words[4].startswith("locale: expected a locale such as de-AT")
+    assert words[5] == "the address of line 2 again"
+    assert words[6].startswith("bounced on")
+    assert words[7] == "expected 4 columns, got 1"
+    with state.app.app_context():
+        previews = bulk.previews(state, job)
+    assert [one.recipient for one in previews][:2] == ["ann@shop.example", "ANN@shop.example"]
+    assert previews[0].content is not None
+    assert "https://a.example" in (previews[0].content.html or "")
+
+
+def test_bad_rows_stop_it_unless_they_are_to_be_skipped(state: State, catcher: Catcher) -> None:
+    job_id = create(state, addresses([1]) + "nobody\n", confirm=True)
+    assert run(state, job_id).status == "checked"
+    with pytest.raises(Refused, match="1 row is bad: mend the file"):
+        bulk.start(state, job_id, actor="ann")
+    assert bulk.start(state, job_id, skip_bad=True, actor="ann")
+    job = run(state, job_id)
+    assert (job.status, job.changed) == ("done", 1)
+    assert not bulk.start(state, job_id, actor="ann")
+    assert [(row["line"], row["state"]) for row in report(state, job_id)] == [
+        ("2", "sent"),
+        ("3", "left out: bad"),
+    ]
+
+
+def test_it_goes_on_at_once_when_asked_so(state: State, catcher: Catcher) -> None:
+    told: list[dict[str, Any]] = []
+    job = run(state, create(state, addresses(range(450)), confirm=True), told.append)
+    assert (job.status, job.done, job.changed) == ("done", 450, 450)
+    assert [one["current"] for one in told] == [0, 200, 400, 450]
+    with state.database.read() as connection:
+        lanes = connection.execute(sa.select(Delivery.lane, sa.func.count()).group_by("lane"))
+        assert [tuple(row) for row in lanes] == [("bulk", 450)]
+        assert count(state, BulkPart.file_id) == 0
+    assert len({message.recipients[0] for message in catcher.messages()}) == 450
+
+
+def test_variables_names_and_locales_are_the_rows_own(state: State, catcher: Catcher) -> None:
+    rows = '{"to": "a@shop.example", "name": "Ann", "start_url": "https://a.example/ann"}\n'
+    job_id = create(
+        state, rows, shared={"template": "welcome", "tags": {"kind": "w"}}, confirm=True
+    )
+    assert run(state, job_id).status == "done"
+    with state.database.read() as connection:
+        email = connection.execute(sa.select(Email.__table__)).one()
+    assert email.addresses["to"] == [["Ann", "a@shop.example"]]
+    assert email.tags == {"kind": "w"}
+
+
+def test_what_is_the_same_for_all_is_refused_at_once(state: State) -> None:
+    with pytest.raises(InvalidEmail, match="template: no email template is called 'x'"):
+        create(state, addresses([1]), shared={"template": "x"})
+    with pytest.raises(UnreadableFile, match="expected at least one recipient, got none"):
+        create(state, "email\n\n")
+    with pytest.raises(UnreadableFile, match="got an empty file"):
+        create(state, "")
+    assert count(state, BulkPart.file_id) == count(state, Job.id) == 0
+
+
+def test_one_id_is_one_bulk_send(state: State, catcher: Catcher) -> None:
+    job_id = create(state, addresses(range(3)), confirm=True)
+    create(state, addresses(range(3)), job_id=job_id, confirm=True)
+    assert count(state, BulkPart.file_id) == 1
+    with pytest.raises(IdempotencyConflict, match=f"there is a bulk send {job_id}"):
+        create(state, addresses(range(4)), job_id=job_id, confirm=True)
+    assert run(state, job_id).changed == 3
+    assert run(state, job_id) is None
+    create(state, addresses(range(3)), job_id=job_id, confirm=True)
+    assert run(state, job_id) is None
+    assert count(state, Email.id) == 3
+    assert count(state, BulkPart.file_id) == 0
+
+
+def test_a_step_that_breaks_off_mails_nobody_twice(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_steps, "ACCEPTED_AT_ONCE", 10)
+    job_id = create(state, addresses(range(35)))
+    assert run(state, job_id).status == "checked"
+    assert bulk.start(state, job_id, actor="ann")
+    job = state.ledger.claim_job(job_id, "first")
+    assert job is not None
+    state.ledger.step_job(job_id, "first", bulk_steps.prepare(state, job))
+    apply = bulk_steps.prepare(state, state.ledger.job(job_id))
+
+    def breaks_off(connection: sa.Connection) -> Any:
+        apply(connection)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        state.ledger.step_job(job_id, "first", breaks_off)
+    assert count(state, Email.id) == 10
+    with state.database.begin() as connection:
+        connection.execute(sa.update(Job).values(lease_until=0.0))
+    job = run(state, job_id)
+    assert (job.status, job.changed) == ("done", 35)
+    with state.database.read() as connection:
+        ids = set(connection.scalars(sa.select(BulkRow.email_id)))
+        assert ids == set(connection.scalars(sa.select(Email.id)))
+        recipients = list(connection.scalars(sa.select(Delivery.recipient)))
+    assert len(set(recipients)) == len(recipients) == 35
+
+
+def test_it_is_paused_resumed_and_cancelled_with_what_is_queued(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_steps, "ACCEPTED_AT_ONCE", 10)
+    monkeypatch.setattr(bulk_steps, "CANCELLED_AT_ONCE", 7)
+    state.ledger.pause("bulk", actor="ann")
+    job_id = create(state, addresses(range(50)), confirm=True)
+
+    def pause_after_10(told: dict[str, Any]) -> None:
+        if told["current"] == 10:
+            bulk.pause(state, job_id, actor="ann")
+
+    assert run(state, job_id, pause_after_10).status == "paused"
+    assert run(state, job_id) is None
+    assert bulk.resume(state, job_id, actor="ann")
+
+    def cancel_after_30(told: dict[str, Any]) -> None:
+        if told["current"] == 30:
+            bulk.cancel(state, job_id, unsent=True, actor="ann")
+
+    job = run(state, job_id, cancel_after_30)
+    assert (job.status, job.changed, count(state, Email.id)) == ("stopped", 30, 30)
+    assert count(state, BulkPart.file_id) == 0
+    (cancels,), _ = state.ledger.jobs(5, kind="bulk_cancel")
+    assert run(state, cancels.id).changed == 30
+    states = [row["state"] for row in report(state, job_id)]
+    assert states == ["cancelled"] * 30 + ["not accepted"] * 20
+    assert not bulk.cancel(state, job_id, unsent=False, actor="ann")
+    with pytest.raises(Refused, match="it was stopped, and cannot be started"):
+        bulk.start(state, job_id, actor="ann")
+
+
+def test_one_that_is_being_checked_cannot_be_started(state: State) -> None:
+    job_id = create(state, addresses([1]))
+    with pytest.raises(Refused, match="still being checked"):
+        bulk.start(state, job_id, actor="ann")
+    with pytest.raises(NotFound):
+        bulk.start(state, str(uuid.uuid4()), actor="ann")
+
+
+def test_a_row_that_turned_bad_since_is_left_out(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = create(state, addresses(range(3)))
+    run(state, job_id)
+    bulk.start(state, job_id, actor="ann")
+    monkeypatch.setitem(state.config, "MAIL_DEFAULT_SENDER", None)
+    job = run(state, job_id)
+    assert (job.status, job.done, job.changed, job.found["bad"]) == ("done", 3, 0, 3)
+    assert {row["words"] for row in report(state, job_id)} == {
+        "sender: expected one, because MAIL_DEFAULT_SENDER is not set"
+    }
+
+
+def test_a_key_holds_for_each_row(state: State) -> None:
+    job_id = create(state, addresses([1]) + "b@other.example\n", only_to=["*@shop.example"])
+    run(state, job_id)
+    (problem,) = state.ledger.left_out(job_id, 5)
+    assert problem.reason == "the API key may not send to b@other.example"
+
+
+def test_a_report_holds_no_formula(state: State, catcher: Catcher) -> None:
+    catcher.script("rcpt", "550 5.7.1 no", address="*")
+    job_id = create(state, "email\n=1+1|x@shop.example\nann@shop.example\n", confirm=True)
+    run(state, job_id)
+    rows = report(state, job_id)
+    assert [row["address"] for row in rows] == ["'=1+1|x@shop.example", "ann@shop.example"]
+    assert [row["state"] for row in rows] == ["failed", "failed"]
+
+
+def test_a_person_who_is_purged_is_not_mailed(state: State, catcher: Catcher) -> None:
+    text = addresses(range(3))
+    checked = create(state, text)
+    run(state, checked)
+    state.ledger.purge("p1@shop.example", actor="ann")
+    bulk.start(state, checked, actor="ann")
+    unchecked = create(state, text.replace("p2", "P1"))
+    state.ledger.purge("p1@shop.example", actor="ann")
+    assert (run(state, checked).changed, run(state, unchecked).found["rows"]) == (2, 1)
+    with state.database.read() as connection:
+        assert "p1@shop.example" not in set(connection.scalars(sa.select(BulkRow.address)))
+
+
+def test_old_sends_and_files_that_broke_off_are_deleted(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Iterable[bytes]:
+        yield addresses(range(40_000)).encode()
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        bulk.create(
+            state, "x", Request(subject="s", text="t"), Upload("", broken(), True), actor="a"
+        )
+    assert count(state, BulkPart.file_id) == 0
+    job_id, waits = create(state, addresses(range(3)), confirm=True), create(state, addresses([1]))
+    run(state, job_id)
+    with state.database.begin() as connection:
+        connection.execute(
+            sa.update(Job)
+            .where(Job.ended_at.is_not(None))
+            .values(ended_at=sa.type_coerce(Job.ended_at, sa.Double) - 100)
+        )
+    state.ledger.add_bulk_part(uuid7(), Part(1, 1, b"email"))
+    monkeypatch.setattr("mailer.ledger.bulk._HALF_DONE_FOR", timedelta(0))
+    pruned = state.ledger.prune(keep_bodies_seconds=50, keep_seconds=50, for_seconds=5)
+    assert pruned.rows == 3
+    with pytest.raises(NotFound):
+        state.ledger.job(job_id)
+    assert run(state, waits).status == "checked"
+    assert count(state, BulkPart.file_id) == 1
