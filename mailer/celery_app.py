@@ -19,7 +19,7 @@ from flask import Flask, current_app, has_app_context
 from kombu import Connection, Queue
 from kombu.transport import virtual
 
-from . import shutdown, watch
+from . import shutdown, spans, watch
 from .doorbell import JOBS, WEBHOOKS, queue_name
 from .errors import LedgerUnavailable, MailerError, NotMigrated
 from .models import LANES
@@ -244,6 +244,8 @@ def _start_no_more(**kwargs: object) -> None:
 
 @worker_process_shutdown.connect
 def _say_goodbye(**kwargs: object) -> None:
-    """End the open SMTP conversations with QUIT."""
+    """End the open SMTP conversations with QUIT, and keep no span back: Celery ends its children
+    without what Python does at an exit."""
     for state in serving(cast(Any, current_celery_app)._get_current_object()):
         state.close()
+    spans.flush()

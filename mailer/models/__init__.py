@@ -73,5 +73,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0010"
+REVISION = "0014"
 """The newest migration: the one that makes these tables."""
