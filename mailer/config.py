@@ -286,6 +286,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_SUPPRESS_BOUNCES", boolean, True, "mail no more to an address that a server says nobody has (5.1.1)"),
     Setting("MAILER_KEEP_BODIES_DAYS", whole(0, 3650), 7, "content of what is final is erased after so long without a change"),
     Setting("MAILER_KEEP_DAYS", whole(1, 3650), 90, "and the whole email, with its history, after so long"),
+    Setting("MAILER_LOG_FORMAT", choice("lines", "json"), "lines", "how web, workers and beat log: docs/observability.md"),
     Setting("MAILER_WEBHOOK_ALLOW", allowed_hosts, None,
             "hosts where webhooks may be that are not public or have no https: names, addresses, networks"),
     # Reports of mail systems: docs/inbound.md
