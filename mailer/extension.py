@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 import flask_mail
 from flask import Flask
 
-from . import config, logs, tasks  # noqa: F401 - tasks register themselves with Celery
+from . import config, logs, sentry, tasks  # noqa: F401 - tasks register themselves with Celery
 from .celery_app import add_lanes, celery_init_app
 from .cli import group
 from .state import Loader, State
@@ -38,6 +38,8 @@ class Mailer:
             logs.write_json(logging.getLogger())
             logs.write_json(logging.getLogger("gunicorn.error"))
             logging.captureWarnings(True)
+        if dsn := app.config["MAILER_SENTRY_DSN"]:
+            sentry.start(dsn)
         if "mail" not in app.extensions:
             flask_mail.Mail(app)
         celery_app = app.extensions.get("celery") or celery_init_app(app)
