@@ -10,6 +10,8 @@ from typing import Any, cast
 from celery import Celery, Task, bootsteps
 from celery import current_app as current_celery_app
 from celery.signals import (
+    after_setup_logger,
+    after_setup_task_logger,
     before_task_publish,
     worker_init,
     worker_process_shutdown,
@@ -21,11 +23,11 @@ from flask import Flask, current_app, has_app_context
 from kombu import Connection, Queue
 from kombu.transport import virtual
 
-from . import presence, shutdown, watch
+from . import logs, presence, shutdown, spans, watch
 from .doorbell import JOBS, RUN_TASK, WEBHOOKS, queue_name
 from .errors import LedgerUnavailable, MailerError, NotMigrated
 from .models import LANES
-from .state import serving
+from .state import State, serving
 
 log = logging.getLogger(__name__)
 
@@ -234,6 +236,15 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
+@after_setup_logger.connect
+@after_setup_task_logger.connect
+def _log_as_set(logger: logging.Logger, **kwargs: object) -> None:
+    """Keep to MAILER_LOG_FORMAT where Celery has set up its own."""
+    if any(state.config["MAILER_LOG_FORMAT"] == "json" for state in _served()):
+        logs.write_json(logger)
+        logs.write_json(logging.getLogger("multiprocessing"))
+
+
 @worker_init.connect
 def _refuse_what_cannot_work(sender: Any, **kwargs: object) -> None:
     """Stop a worker at its start, rather than at its first email, without ledger or templates."""
@@ -279,6 +290,12 @@ def _leave(sender: Any, **kwargs: object) -> None:
 
 @worker_process_shutdown.connect
 def _say_goodbye(**kwargs: object) -> None:
-    """End the open SMTP conversations with QUIT."""
-    for state in serving(cast(Any, current_celery_app)._get_current_object()):
+    """End the open SMTP conversations with QUIT, and keep no span back: Celery ends its children
+    without what Python does at an exit."""
+    for state in _served():
         state.close()
+    spans.flush()
+
+
+def _served() -> list[State]:
+    return serving(cast(Any, current_celery_app)._get_current_object())

@@ -172,6 +172,13 @@ def rate(value: Any) -> str:
     return str(value)
 
 
+def sentry_dsn(value: Any) -> str:
+    url = text(value)
+    if not re.fullmatch(r"https?://[^@/\s]+@[^@/\s]+/(?:\S*/)?[0-9]+", url):
+        raise ValueError("what Sentry calls a DSN: https://KEY@HOST/NUMBER")
+    return url
+
+
 def sender(value: Any) -> str | tuple[str, str]:
     if isinstance(value, (tuple, list)) and len(value) == 2:
         value = (text(value[0]), text(value[1]))
@@ -287,6 +294,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("MAILER_SUPPRESS_BOUNCES", boolean, True, "mail no more to an address that a server says nobody has (5.1.1)"),
     Setting("MAILER_KEEP_BODIES_DAYS", whole(0, 3650), 7, "content of what is final is erased after so long without a change"),
     Setting("MAILER_KEEP_DAYS", whole(1, 3650), 90, "and the whole email, with its history, after so long"),
+    Setting("MAILER_LOG_FORMAT", choice("lines", "json"), "lines", "how web, workers and beat log: docs/observability.md"),
+    Setting("MAILER_SENTRY_DSN", sentry_dsn, None, "where bugs are told: docs/observability.md", secret=True),
     Setting("MAILER_WEBHOOK_ALLOW", allowed_hosts, None,
             "hosts where webhooks may be that are not public or have no https: names, addresses, networks"),
     # Reports of mail systems: docs/inbound.md

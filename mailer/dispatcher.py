@@ -9,7 +9,7 @@ from typing import Any
 from flask_mail import Message
 from sqlalchemy.orm import Session, scoped_session
 
-from . import commits, interchange, signals, trace
+from . import commits, interchange, signals, spans, trace
 from .content import Attachment
 from .db import unavailable_as_ours
 from .drafting import FARTHEST, REQUEST_FIELDS, Mailbox, Request, draft
@@ -220,6 +220,10 @@ def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> li
     if request_id := trace.request_id():
         for one in drafts:
             one.email["request_id"] = request_id
+    return spans.dispatching(drafts, lambda: _store(state, drafts, session))
+
+
+def _store(state: State, drafts: list[Draft], session: AnySession | None) -> list[Recorded]:
     if session is None:
         recorded = state.ledger.accept(drafts)
         _after_commit(state, recorded)

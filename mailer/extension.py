@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 
 import flask_mail
 from flask import Flask
 
-from . import config, tasks  # noqa: F401 - tasks register themselves with Celery
+from . import config, logs, sentry, tasks  # noqa: F401 - tasks register themselves with Celery
 from .celery_app import add_lanes, celery_init_app
 from .cli import group
 from .state import Loader, State
@@ -33,6 +34,12 @@ class Mailer:
         else they are made here.
         """
         config.load(app.config)
+        if app.config["MAILER_LOG_FORMAT"] == "json":
+            logs.write_json(logging.getLogger())
+            logs.write_json(logging.getLogger("gunicorn.error"))
+            logging.captureWarnings(True)
+        if dsn := app.config["MAILER_SENTRY_DSN"]:
+            sentry.start(dsn)
         if "mail" not in app.extensions:
             flask_mail.Mail(app)
         celery_app = app.extensions.get("celery") or celery_init_app(app)

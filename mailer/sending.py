@@ -27,6 +27,7 @@ from .ledger import Batch, Claimed
 from .outcome import Kind, Outcome
 from .settling import Settling
 from .smtp import Envelope
+from .spans import Attempts
 from .state import State
 from .stream import Stream
 from .transport import GROUP_BYTES
@@ -71,6 +72,7 @@ class Sending:
         """By `_copy`: the recipients of one email share its bytes, if they may."""
         self._recipients = Counter(map(self._copy, batch.deliveries))
         self._settling = Settling(state, batch, self._as_sent)
+        self._attempts = Attempts(lambda name: state.traffic.transports[name].server)
         self._admission = Admission(turn, self._record)
         self._over = False
         self._lost_at = -math.inf
@@ -216,6 +218,7 @@ class Sending:
         """Compose one email, just when the transport asks for it, until so many are left."""
         while len(admitted) > rest and not self._over:
             claimed = admitted.popleft()
+            self._attempts.begin(claimed)
             composed = self._compose(claimed)
             if isinstance(composed, Outcome):
                 self._record(claimed, composed)
@@ -266,6 +269,7 @@ class Sending:
 
     def _record(self, claimed: Claimed, outcome: Outcome, delay: float | None = None) -> None:
         self._settling.record(claimed, outcome, delay=delay)
+        self._attempts.end(claimed, outcome)
         copy = self._copy(claimed)
         self._recipients[copy] -= 1
         if not self._recipients[copy]:

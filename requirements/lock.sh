@@ -9,4 +9,5 @@ lock() {
 }
 lock service.txt --extra service
 lock demo.txt --extra dev requirements/build.in
-lock test.txt --extra dev --extra inbound --extra postgresql --group test
+lock test.txt --extra dev --extra inbound --extra json-logs --extra opentelemetry \
+    --extra postgresql --extra sentry --group test

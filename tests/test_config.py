@@ -128,6 +128,8 @@ WRONG = [
     ("MAILER_DATABASE_URL", "mysql://x", "sqlite:///PATH or postgresql://"),
     ("MAILER_DATABASE_URL", "sqlite:///:memory:", "sqlite:///PATH or postgresql://"),
     ("MAILER_REDIS_URL", "localhost", "redis://HOST"),
+    ("MAILER_LOG_FORMAT", "xml", "one of lines, json"),
+    ("MAILER_SENTRY_DSN", "https://sentry.example/1", "a DSN: https://KEY@HOST/NUMBER"),
     ("MAILER_LIMIT_PER_CLIENT", "often", "a rate such as 5/hour"),
     ("MAILER_SQLITE_SYNCHRONOUS", "OFF", "one of FULL, NORMAL"),
     ("MAIL_SERVER", 1.5, "text"),
@@ -155,6 +157,7 @@ def test_a_wrong_value_is_refused_by_name_value_and_what_was_expected(
         ("MAIL_PASSWORD", ["hunter2"]),
         ("MAILER_DATABASE_URL", "mysql://root:hunter2@db/app"),
         ("MAILER_REDIS_URL", "http://:hunter2@redis"),
+        ("MAILER_SENTRY_DSN", "https://hunter2@sentry.example/"),
     ],
 )
 def test_a_wrong_secret_is_never_shown(name: str, value: Any) -> None:

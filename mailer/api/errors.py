@@ -150,13 +150,15 @@ def _no_report(error: NotAReport) -> Response:
 
 @api.errorhandler(NotAuthentic)
 def _not_authentic(error: NotAuthentic) -> Response:
-    log.warning("request=%s %s status=403 reason=%s", request.method, request.endpoint, error)
+    log.warning(
+        "method=%s endpoint=%s status=403 reason=%s", request.method, request.endpoint, error
+    )
     return answer(403, "invalid_signature", str(error))
 
 
 @api.errorhandler(Unreachable)
 def _unreachable(error: Unreachable) -> Response:
-    log.error("request=%s %s status=503 reason=%s", request.method, request.endpoint, error)
+    log.error("method=%s endpoint=%s status=503 reason=%s", request.method, request.endpoint, error)
     response = answer(503, "service_unavailable", "A service that this needs is not reached now.")
     response.headers["Retry-After"] = "60"
     return response
@@ -170,7 +172,7 @@ def _conflict(error: IdempotencyConflict) -> Response:
 
 @api.errorhandler(LedgerUnavailable)
 def _unavailable(error: LedgerUnavailable) -> Response:
-    log.error("request=%s %s status=503 reason=%s", request.method, request.endpoint, error)
+    log.error("method=%s endpoint=%s status=503 reason=%s", request.method, request.endpoint, error)
     message = "Nothing can be stored at the moment, and nothing was stored. Please try again."
     if error.maybe_stored:
         message = (

@@ -45,6 +45,7 @@ class ClaimedEmail:
             erased_at,
             self.category,
             self.request_id,
+            self.traceparent,
             is_test,
             _,
         ) = row
@@ -84,6 +85,7 @@ _SENDING_NEEDS = (
     Email.erased_at,
     Email.category,
     Email.request_id,
+    Email.traceparent,
     Email.is_test,
 )
 

@@ -83,5 +83,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0013"
+REVISION = "0014"
 """The newest migration: the one that makes these tables."""

@@ -92,6 +92,8 @@ class Email(Base):
     """Accepted with a test key: it goes to no recipient."""
     request_id: Mapped[str | None] = mapped_column(sa.String(64))
     """``X-Request-Id`` of the request that dispatched it."""
+    traceparent: Mapped[str | None] = mapped_column(sa.String(55))
+    """The span of OpenTelemetry that dispatched it (W3C Trace Context)."""
 
     deliveries: Mapped[list[Delivery]] = relationship(
         back_populates="email", order_by="Delivery.id", viewonly=True

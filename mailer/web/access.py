@@ -43,8 +43,9 @@ def _end(response: Response) -> Response:
     if log.isEnabledFor(logging.INFO):
         milliseconds = (time.perf_counter() - request.environ.get(_BEGAN, 0)) * 1000
         key: Any = g.get("mailer_key")
+        accepted = _emails()
         log.info(
-            "request=%s method=%s route=%s status=%d ms=%.1f bytes=%s key=%s%s",
+            f"request=%s method=%s route=%s status=%d ms=%.1f bytes=%s key=%s{accepted[0]}",
             request_id,
             request.method,
             _route(),
@@ -52,7 +53,7 @@ def _end(response: Response) -> Response:
             milliseconds,
             response.calculate_content_length() or 0 if not response.is_streamed else "-",
             key.id if key else "-",
-            _emails(),
+            *accepted[1:],
         )
     return response
 
@@ -61,11 +62,12 @@ def _route() -> str:
     return request.url_rule.rule if request.url_rule else "-"
 
 
-def _emails() -> str:
+def _emails() -> tuple[str, *tuple[str | int, ...]]:
+    """Return what the line says of them, and the value in it."""
     accepted = trace.accepted()
     if len(accepted) > 1:
-        return f" emails={len(accepted)}"
-    return f" email={accepted[0]}" if accepted else ""
+        return " emails=%d", len(accepted)
+    return (" email=%s", accepted[0]) if accepted else ("",)
 
 
 def _log_exception(exc_info: _ExcInfo) -> None:

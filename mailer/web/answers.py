@@ -92,7 +92,7 @@ def http_error(error: HTTPException) -> Response:
 
 
 def _ledger_unavailable(error: LedgerUnavailable) -> Response:
-    log.error("request=%s %s status=503 reason=%s", request.method, request.endpoint, error)
+    log.error("method=%s endpoint=%s status=503 reason=%s", request.method, request.endpoint, error)
     text = "We cannot store anything at the moment, and nothing was stored. Please try again."
     if error.maybe_stored:
         text = "We could not find out whether that was stored. Please try again."

@@ -59,7 +59,7 @@ def undo(token: str) -> Response:
 
 @unsubscribe.errorhandler(LedgerUnavailable)
 def later(error: LedgerUnavailable) -> Response:
-    log.error("request=%s %s status=503 reason=%s", request.method, request.endpoint, error)
+    log.error("method=%s endpoint=%s status=503 reason=%s", request.method, request.endpoint, error)
     answer = _page("later", status=503)
     answer.headers["Retry-After"] = "5"
     return answer
