@@ -130,7 +130,7 @@ def test_the_service_starts_from_the_wheel(python: Path, tmp_path: Path) -> None
         }
     )
     mailer = python.with_name("mailer")
-    assert "at revision 000" in run(mailer, "db", "upgrade", cwd=tmp_path, env=settings)
+    assert "at revision 00" in run(mailer, "db", "upgrade", cwd=tmp_path, env=settings)
     code = "import make_celery; print(sorted(make_celery.celery_app.tasks))"
     assert "mailer.send_email" in run(python, "-c", code, cwd=tmp_path, env=settings)
 
