@@ -43,41 +43,36 @@ class History(NamedTuple):
     """``id, filename, content_type, content_id, size``, in order; the files stay where they are."""
 
 
-_LISTED = (
-    sa.select(
-        Delivery.id.label("delivery_id"),
-        Delivery.email_id,
-        Delivery.recipient,
-        Delivery.lane,
-        Delivery.status,
-        STATE_OF.label("state"),
-        OUTCOME_OF.label("outcome"),
-        Delivery.attempts,
-        Delivery.due_at,
-        Delivery.updated_at,
-        Delivery.stage,
-        Delivery.code,
-        Delivery.enhanced,
-        Delivery.reason,
-        Email.template,
-        Email.category,
-        Email.subject,
-        Email.created_at,
-        Email.erased_at,
-        Email.is_test,
-    )
-    .join(Email, Email.id == Delivery.email_id)
-    .order_by(Delivery.id.desc())
-)
-
-
 def listing(connection: sa.Connection, filters: Filters, limit: int | None) -> list[sa.Row[Listed]]:
-    return list(connection.execute(_LISTED.where(*filters.conditions()).limit(limit)))
-
-
-def listed(connection: sa.Connection, delivery_ids: Sequence[int]) -> list[sa.Row[Listed]]:
-    """Return these deliveries as in `listing`."""
-    return list(connection.execute(_LISTED.where(Delivery.id.in_(delivery_ids))))
+    statement = (
+        sa.select(
+            Delivery.id.label("delivery_id"),
+            Delivery.email_id,
+            Delivery.recipient,
+            Delivery.lane,
+            Delivery.status,
+            STATE_OF.label("state"),
+            OUTCOME_OF.label("outcome"),
+            Delivery.attempts,
+            Delivery.due_at,
+            Delivery.updated_at,
+            Delivery.stage,
+            Delivery.code,
+            Delivery.enhanced,
+            Delivery.reason,
+            Email.template,
+            Email.category,
+            Email.subject,
+            Email.created_at,
+            Email.erased_at,
+            Email.is_test,
+        )
+        .join(Email, Email.id == Delivery.email_id)
+        .where(*filters.conditions())
+        .order_by(Delivery.id.desc())
+        .limit(limit)
+    )
+    return list(connection.execute(statement))
 
 
 def history(connection: sa.Connection, email_id: str) -> History:

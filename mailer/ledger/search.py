@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ..expressions import one_of
-from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, OPEN, Delivery, Email, Status
+from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, OPEN, REPORTED, Delivery, Email, Status
 from . import queries
 from .filters import WAITING, Filters
 from .record import first_uuid7
@@ -23,9 +23,11 @@ SECONDS = 0.1
 """How long it looks."""
 WINDOW = 5_000
 """Deliveries that one statement looks at, at most: some 15 milliseconds."""
+_FEW = 10_000
+"""So many that an index knows are all looked at."""
 _FIRST_WINDOW = 250
 _GROWTH = 8
-_SCATTERED = 2_000
+_SCATTERED = 1_000
 """So many that are far apart cost as much as a window of neighbours."""
 _IN_ORDER = timedelta(minutes=1)
 """Emails further apart have their deliveries in the same order. Nearer ones may not: clocks
@@ -36,7 +38,6 @@ class Found(NamedTuple):
     """Some deliveries, the newest first."""
 
     rows: list[sa.Row[queries.Listed]]
-    """As of `queries.listed`."""
     next_id: int | None
     """From which delivery to go on, that way; None: that was all."""
     looked_to: datetime | None
@@ -87,11 +88,13 @@ def search(
 ) -> Found:
     """Return up to ``limit`` deliveries: those older than the id ``after``, or newer than
     ``before``."""
-    started = time.monotonic()
+    until: float | None = None
     way = _bounds(connection, filters, after, before)
     conditions = filters.conditions(one_by_one=True)
     ids: list[int] = []
     for part in _windows(connection, filters, way, window):
+        # From the first window on: what an index was asked for may have taken some of it.
+        until = until or time.monotonic() + seconds
         statement = (
             sa.select(Delivery.id)
             .where(part.condition, *conditions)
@@ -100,11 +103,16 @@ def search(
         )
         ids += connection.execute(statement, part.parameters).scalars()
         if len(ids) > limit:
-            return Found(queries.listed(connection, ids[:limit]), ids[limit - 1], None)
-        if time.monotonic() - started > seconds and part.edge != way.end:
-            rows = queries.listed(connection, ids)
-            return Found(rows, part.edge, _accepted_at(connection, way, part.edge))
-    return Found(queries.listed(connection, ids), None, None)
+            return Found(_rows(connection, ids[:limit]), ids[limit - 1], None)
+        if time.monotonic() > until and part.edge != way.end:
+            return Found(
+                _rows(connection, ids), part.edge, _accepted_at(connection, way, part.edge)
+            )
+    return Found(_rows(connection, ids), None, None)
+
+
+def _rows(connection: sa.Connection, ids: Sequence[int]) -> list[sa.Row[queries.Listed]]:
+    return queries.listing(connection, Filters(delivery_ids=ids), None)
 
 
 def _bounds(
@@ -148,19 +156,24 @@ def _windows(
         return
     states = list(filters.statuses or ())
     only = states[0] if len(states) == 1 else None
-    if only in frozenset(Status) - OPEN - {Status.SENT}:
-        yield from _walk(
-            connection, sa.and_(IS_TROUBLE, Delivery.status == only), way, min(window, _SCATTERED)
-        )
+    if path := _path(only):
+        yield from _walk(connection, sa.and_(*path), way, min(window, _SCATTERED))
         return
     if few := _few(filters, only):
-        statement = sa.select(Delivery.id).where(*few).limit(window + 1)
+        statement = sa.select(Delivery.id).where(*few).limit(_FEW + 1)
         ids = list(connection.execute(statement).scalars())
-        if len(ids) <= window:
+        if len(ids) <= _FEW:
             yield from _of(ids, way)
             return
         # So many are met soon, wherever one looks.
     yield from _ranges(way, window)
+
+
+def _path(only: str | None) -> Sequence[sa.ColumnElement[bool] | sa.TextClause]:
+    """Return a condition that an index answers in the order of ids."""
+    if only in frozenset(Status) - OPEN - {Status.SENT}:
+        return [IS_TROUBLE, Delivery.status == only]
+    return [Delivery.reported == only] if only in REPORTED else []
 
 
 def _few(filters: Filters, only: str | None) -> Sequence[sa.ColumnElement[bool] | sa.TextClause]:
