@@ -195,7 +195,8 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     dotenv, parts = AS_A_SERVICE[:5], AS_A_SERVICE[5:9]
     create_key, export_key, curl, *on_call = AS_A_SERVICE[9:]
     upgrade, gunicorn, worker, beat = parts
-    status, top, failed, listing, show, why, retry, pause, resume, transports, rest, test = on_call
+    status, top, failed, listing, show, why, retry, *rest_of_it = on_call
+    pause, resume, transports, rest, test, audit = rest_of_it
     for line in dotenv:
         terminals.run(line)
     terminals.run(upgrade)
@@ -235,6 +236,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     assert "paused" in terminals.run(rest.replace("primary", "default"))
     assert "250" in terminals.run(test)
     catcher.wait_for(1, to="you@example.com")
+    assert "pause" in terminals.run(audit)
 
 
 def wait_for_mail(inbox: str) -> dict[str, str]:

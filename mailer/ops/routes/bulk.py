@@ -141,12 +141,8 @@ def pause_bulk(job_id: str) -> Answer:
 def resume_bulk(job_id: str) -> Answer:
     """Go on after a pause."""
     job = _job(job_id)
-    return _steered(
-        job,
-        "It goes on."
-        if bulk.resume(current(), job.id, actor=access.actor())
-        else "It is not paused.",
-    )
+    resumed = bulk.resume(current(), job.id, actor=access.actor())
+    return _steered(job, "It goes on." if resumed else "It is not paused.")
 
 
 @view("POST", "/bulk/<job_id>/cancel", role="operator")
