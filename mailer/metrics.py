@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client.collectors import Collector
 
 from . import health, presence
 from .histogram import BOUNDS
@@ -44,9 +44,9 @@ _TRANSPORT_STATES = ("closed", "half-open", "open", "paused")
 
 def text(state: State) -> bytes:
     """Return all metrics, as Prometheus reads them."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(state))
-    return generate_latest(registry)
+    collectors = CollectorRegistry(auto_describe=False)
+    collectors.register(_Collector(state))
+    return generate_latest(collectors)
 
 
 class _Collector(Collector):
