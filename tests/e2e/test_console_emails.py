@@ -20,6 +20,7 @@ from ..conftest import AppFactory
 from ..ops.test_xss import PAYLOADS, dispatch_with
 from .browser import Watch
 from .test_browser import HTML, PASSWORD
+from .test_console import serious
 
 
 @pytest.fixture
@@ -65,6 +66,7 @@ def test_hostile_emails_run_nothing_in_the_console(
 
     page.goto(f"{url}/ops/emails")
     expect(page.get_by_role("row")).to_have_count(2 * len(ids) + 2)
+    assert serious(page) == []
     for email_id in ids:
         page.goto(f"{url}/ops/emails/{email_id}?tab=text")
         expect(page.get_by_text("What happened")).to_be_visible()
@@ -73,6 +75,8 @@ def test_hostile_emails_run_nothing_in_the_console(
         page.get_by_label("Search").fill(payload)
         page.keyboard.press("Enter")
         expect(page.get_by_label("Search")).to_have_value(payload)
+    page.goto(f"{url}/ops/emails/{ids[0]}?tab=attachments")
+    assert serious(page) == []
     assert watch.complaints == []
 
     page.goto(f"{url}/ops/emails/{framed}")

@@ -264,6 +264,19 @@ def test_what_failed_is_retried_once(app: Flask, catcher: Catcher, sign_in: Sign
     assert len(catcher.wait_for(1)) == 1
 
 
+def test_what_is_suppressed_is_not_retried_and_says_so(app: Flask, sign_in: SignIn) -> None:
+    of(app).ledger.suppress(["ada@example.com"], origin="manual")
+    email_id = accept(app)
+    browser = sign_in("operator")
+
+    page = words(browser.get(f"/ops/emails/{email_id}").text)
+
+    assert re.search(r"suppressed for all mail manual, \S+ s ago", page)
+    assert act(browser, email_id, "retry") == (
+        "Nothing changed: ada@example.com would be suppressed again."
+    )
+
+
 def test_one_copy_is_retried_alone(app: Flask, catcher: Catcher, sign_in: SignIn) -> None:
     catcher.script("rcpt", "550 5.7.1 not now", times=2)
     email_id = accept(app, ["ada@example.com", "ben@example.com"])

@@ -54,8 +54,12 @@ def email(email_id: str) -> Answer:
 @view("POST", "/emails/<email_id>/retry", role="operator")
 def retry_email(email_id: str) -> Answer:
     """Send again what failed, and what is deferred now."""
-    changed = dispatcher.retry(_chosen(email_id), actor=access.actor())
-    return _done(email_id, "Retried", changed, "nothing of it failed or was deferred")
+    chosen = _chosen(email_id)
+    changed = dispatcher.retry(chosen, actor=access.actor())
+    nothing = "nothing of it failed or was deferred"
+    if held := current().ledger.held_back(chosen, None)[1]:
+        nothing = f"{', '.join(one.recipient for one in held)} would be suppressed again"
+    return _done(email_id, "Retried", changed, nothing)
 
 
 @view("POST", "/emails/<email_id>/cancel", role="operator")
