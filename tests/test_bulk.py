@@ -6,7 +6,6 @@ import csv
 import io
 import uuid
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -303,7 +302,7 @@ def test_old_sends_and_files_that_broke_off_are_deleted(
             .values(ended_at=sa.type_coerce(Job.ended_at, sa.Double) - 100)
         )
     state.ledger.add_bulk_part(uuid7(), Part(1, 1, b"email"))
-    monkeypatch.setattr("mailer.ledger.bulk._HALF_DONE_FOR", timedelta(0))
+    monkeypatch.setattr("mailer.ledger.bulk._HALF_DONE_SECONDS", 0.0)
     pruned = state.ledger.prune(keep_bodies_seconds=50, keep_seconds=50, for_seconds=5)
     assert pruned.rows == 3
     with pytest.raises(NotFound):

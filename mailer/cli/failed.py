@@ -23,7 +23,7 @@ def failed(as_json: bool) -> None:
       mailer list --state failed --code 550
       mailer retry --state failed --code 550 --dry-run
     """
-    found = current().ledger.failures()
+    found = current().ledger.failures(LOOKED_AT)
     if as_json:
         groups = [one._asdict() for one in found.groups]
         output.print_json({"reasons": groups, "all": found.is_all})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -220,12 +220,13 @@ def prune(connection: sa.Connection, keep_seconds: float) -> int | None:
     return deleted
 
 
-_HALF_DONE_FOR = timedelta(days=1)
+_HALF_DONE_SECONDS = 86_400.0
 
 
 def _erase_orphans(connection: sa.Connection) -> None:
     """Erase files whose upload broke off a day ago, and those of sends that are over."""
-    before = first_uuid7(datetime.now(UTC) - _HALF_DONE_FOR)
+    instant = connection.execute(sa.select(now() - _HALF_DONE_SECONDS)).scalar_one()
+    before = first_uuid7(datetime.fromtimestamp(instant, UTC))
     files = set(
         connection.scalars(sa.select(BulkPart.file_id).where(BulkPart.file_id < before).distinct())
     )

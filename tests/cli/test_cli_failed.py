@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 
 from mailer import dispatch
+from mailer.cli import failed
 from mailer.dev.catcher import Catcher
-from mailer.ledger import failures
 
 from .conftest import Run
 
@@ -31,5 +31,5 @@ def test_reasons_are_listed_the_most_frequent_first(
     assert document["all"] is True
     assert document["reasons"][0]["number"] == 2
 
-    monkeypatch.setattr(failures, "LOOKED_AT", 1)
+    monkeypatch.setattr(failed, "LOOKED_AT", 1)
     assert "(of the newest" in run("failed").stdout

@@ -22,6 +22,12 @@ NEAR = [
     *("redis://h:1/0", "unix:///tmp/s", "https://a.example/", "http://[", "/", ".", "a\0b"),
     *("{" * 50, "9" * 5000, "\ud800", "x" * 5000),
 ]
+TUPLES = {
+    "MAILER_SES_TOPICS",
+    "MAILER_TRANSPORTS",
+    "MAILER_WEBHOOK_ALLOW",
+    "SECRET_KEY_FALLBACKS",
+}
 texts = st.sampled_from(NEAR) | st.text(max_size=20)
 values = (
     texts
@@ -63,7 +69,7 @@ def check(setting: Setting, value: Any, result: dict[str, Any] | str) -> None:
     elif isinstance(setting.default, int | float):
         assert type(got) in {int, float}
         assert got == got  # no NaN, which is less than nothing and more than nothing  # noqa: PLR0124
-    elif setting.name in {"MAILER_TRANSPORTS", "MAILER_WEBHOOK_ALLOW", "MAILER_SES_TOPICS"}:
+    elif setting.name in TUPLES:
         assert isinstance(got, tuple)
     elif setting.name == "MAIL_DEFAULT_SENDER":
         assert isinstance(got, str) or [type(part) for part in got] == [str, str]
