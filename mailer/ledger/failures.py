@@ -51,7 +51,7 @@ class Groups(NamedTuple):
     """False: there may be more than was looked at, and the numbers are of the newest."""
 
 
-@lru_cache(LOOKED_AT)
+@lru_cache(len(STATES) * LOOKED_AT)  # all that one look meets, or it would remember nothing
 def fold(words: str | None) -> str:
     """Return what of a server's words is alike for all whom it says it to."""
     text = words or ""
