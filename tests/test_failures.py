@@ -81,6 +81,20 @@ def test_failures_are_grouped_the_largest_group_first(
         assert {row.recipient for row in rows} == {"grey@example.com", "gray@example.com"}
 
 
+def test_a_reason_that_is_cut_off_finds_its_deliveries(
+    make_app: AppFactory, catcher: Catcher
+) -> None:
+    app = make_app(MAIL_PORT=catcher.smtp_port)
+    with app.app_context():
+        dispatch(subject="s", text="t", to="ada@example.com")
+    words = "x" * (failures.WORDS_MAX - 3) + " 10.0.0.1 is blocked"
+    with of(app).database.begin() as connection:
+        connection.execute(sa.update(Delivery).values(status="failed", code=550, reason=words))
+    (group,) = of(app).ledger.failures().groups
+    with of(app).database.read() as connection:
+        assert len(failures.matching(connection, "failed", group.cause, limit=2)) == 1
+
+
 def test_the_newest_are_looked_at_however_many_there_are(
     make_app: AppFactory, catcher: Catcher
 ) -> None:

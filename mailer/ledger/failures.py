@@ -62,13 +62,17 @@ def fold(words: str | None) -> str:
 
 def cause_of(state: str, code: int | None, enhanced: str | None, words: str | None) -> str:
     """Return what stands for a reason in addresses."""
-    reason = "\0".join((state, str(code), str(enhanced), fold(words)))
+    return _cause(state, code, enhanced, fold(words))
+
+
+def _cause(state: str, code: int | None, enhanced: str | None, folded: str) -> str:
+    reason = "\0".join((state, str(code), str(enhanced), folded))
     return sha256(reason.encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def groups(connection: sa.Connection, looked_at: int) -> Groups:
     """Return what is in trouble or waits for another attempt, by its reason."""
-    found: dict[str, Group] = {}
+    found: dict[tuple[str, int | None, str | None, str], tuple[int, datetime]] = {}
     is_all = True
     for state in STATES:
         newest = _newest(state, below=None, limit=looked_at).subquery()
@@ -78,13 +82,11 @@ def groups(connection: sa.Connection, looked_at: int) -> Groups:
         ).all()
         is_all = is_all and sum(row[3] for row in rows) < looked_at
         for code, enhanced, words, number, newest_at in rows:
-            cause = cause_of(state, code, enhanced, words)
-            one = Group(cause, state, code, enhanced, fold(words), number, newest_at)
-            known = found.get(cause, one._replace(number=0))
-            found[cause] = one._replace(
-                number=known.number + number, newest_at=max(known.newest_at, newest_at)
-            )
-    return Groups(sorted(found.values(), key=lambda one: -one.number), is_all)
+            key = (state, code, enhanced, fold(words))
+            known, last_at = found.get(key, (0, newest_at))
+            found[key] = (known + number, max(last_at, newest_at))
+    grouped = [Group(_cause(*key), *key, *counted) for key, counted in found.items()]
+    return Groups(sorted(grouped, key=lambda one: -one.number), is_all)
 
 
 def matching(
