@@ -7,7 +7,8 @@ from typing import Any, NamedTuple, TypedDict
 from urllib.parse import urlencode
 
 from flask import request
-from werkzeug.exceptions import BadRequest
+
+from .given import whole
 
 SHOWN = 50
 """Rows on one page."""
@@ -46,11 +47,7 @@ def numbers() -> Numbers:
 
 def _number(name: str) -> int | None:
     given = request.args.get(name)
-    if given is None:
-        return None
-    if not (given.isascii() and given.isdigit() and len(given) < 19):
-        raise BadRequest(f"{name}: expected a whole number, got {given!r}")
-    return int(given)
+    return None if given is None else whole(name, given)
 
 
 def links(rows: Sequence[Any], has_more: bool) -> Links:

@@ -184,6 +184,7 @@ def test_a_job_is_stopped(app: Flask, sign_in: SignIn) -> None:
         ("/ops/failed/sent/x", 404, "Failures are in the states"),
         ("/ops/failed/failed/x", 200, "No delivery is failed for this reason any more"),
         ("/ops/failed/failed/x?below=y", 400, "below: expected a whole number, got &#39;y&#39;"),
+        (f"/ops/failed/failed/x?below={10**30}", 400, "below: expected a whole number"),
         ("/ops/failed/failed/x/confirm?verb=cancel", 400, "verb: expected one of retry"),
         ("/ops/failed/failed/x/confirm?verb=retry&ids=y", 400, "ids: expected a whole number"),
         ("/ops/failed/failed/x/confirm?verb=retry", 200, "There is nothing to do"),
@@ -199,7 +200,14 @@ def test_a_wrong_address_says_what_is_wrong(
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"verb": "erase"}, {"state": "sent"}, {"job_id": "x"}, {"below": "x"}, {"ids": "x"}],
+    [
+        {"verb": "erase"},
+        {"state": "sent"},
+        {"job_id": "x"},
+        {"below": "x"},
+        {"ids": "x"},
+        {"total": "3000000000"},
+    ],
 )
 def test_a_wrong_form_starts_nothing(app: Flask, sign_in: SignIn, wrong: dict[str, str]) -> None:
     browser = sign_in()

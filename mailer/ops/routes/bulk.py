@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Response, abort, request, stream_with_context, url_for
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import BadRequest, NotFound
+from werkzeug.exceptions import NotFound
 
 from ... import bulk, errors, results
 from ...drafting import Request
@@ -18,18 +17,14 @@ from ...ledger.record import uuid7
 from ...models import LANES
 from ...state import current
 from .. import access
-from ..blueprint import Answer, console, view
+from ..blueprint import FRAME, Answer, console, view
+from ..given import form_job_id
 from ..pages import done, page
 
 _SHOWN = 25
 _PROBLEMS = 100
 _CHUNK_BYTES = 65_536
 _OPTIONS = ("template", "subject", "sender", "locale", "lane")
-# A stranger may have written it: nothing in it runs, nothing is fetched.
-_FRAME = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'self'"
-)
 
 
 @console.url_value_preprocessor
@@ -61,7 +56,7 @@ def upload_bulk() -> Answer:
     if file is None or not file.filename:
         return _form(status=422, error="Please choose a file.")
     given: dict[str, Any] = {name: form.get(name, "").strip() or None for name in _OPTIONS}
-    job_id = _id(form.get("job_id", ""))
+    job_id = form_job_id(form.get("job_id", ""))
     upload = bulk.Upload(file.filename[:200], _chunks(file), is_csv=_is_csv(file.filename))
     try:
         bulk.create(
@@ -103,7 +98,7 @@ def bulk_preview(job_id: str, number: str) -> Answer:
         abort(404, "There is no such email to look at, or no more.")
     text = f'<pre style="white-space: pre-wrap">{escape(found.content.text)}</pre>'
     response = Response(found.content.html or text, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = _FRAME
+    response.headers["Content-Security-Policy"] = FRAME
     return response
 
 
@@ -185,10 +180,3 @@ def _chunks(file: FileStorage) -> Iterator[bytes]:
 
 def _is_csv(name: str) -> bool:
     return not name.lower().endswith((".json", ".jsonl", ".ndjson"))
-
-
-def _id(given: str) -> str:
-    try:
-        return str(uuid.UUID(given))
-    except ValueError:
-        raise BadRequest(f"job_id: expected a UUID, got {given[:60]!r}") from None

@@ -8,15 +8,11 @@ from flask import Response, abort, make_response, send_file
 
 from ...rendition import Rendition, rendition
 from ...state import current
-from ..blueprint import Answer, view
+from ..blueprint import FRAME, Answer, view
 from ..message import framed
 from .email import known
 
-# A stranger wrote it: nothing in it runs, nothing is fetched, and its origin is none of ours.
-_FRAME = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'self'"
-)
+# As `FRAME`, for what is saved.
 _SAVED = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
 
@@ -27,7 +23,7 @@ def email_html(email_id: str) -> Answer:
     if found.composed is None or found.composed.content.html is None:
         abort(404, found.note or "This email has no HTML.")
     response = make_response(framed(found.composed.content.html, found.attachments))
-    response.headers["Content-Security-Policy"] = _FRAME
+    response.headers["Content-Security-Policy"] = FRAME
     return response
 
 

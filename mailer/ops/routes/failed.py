@@ -12,6 +12,7 @@ from ...ledger import Filters, failures
 from ...ledger.record import uuid7
 from ...state import current
 from ..blueprint import Answer, view
+from ..given import whole
 from ..pages import page
 
 _SHOWN = 50
@@ -52,7 +53,8 @@ def failed() -> Answer:
 @view("GET", "/failed/<state>/<cause>", role="viewer")
 def failure(state: str, cause: str) -> Answer:
     """Show the deliveries of one reason, the newest first."""
-    rows = _matching(state, cause, _SHOWN + 1, below=_whole(request.args.get("below"), "below"))
+    below = whole("below", request.args["below"]) if "below" in request.args else None
+    rows = _matching(state, cause, _SHOWN + 1, below=below)
     said = rows[:1] or _matching(state, cause, 1)
     return page(
         "failure",
@@ -75,7 +77,7 @@ def confirm(state: str, cause: str) -> Answer:
     if verb not in VERBS[state]:
         expected = ", ".join(VERBS[state])
         raise BadRequest(f"verb: expected one of {expected} for what is {state}, got {verb!r}")
-    ids = {_whole(one, "ids") for one in request.args.getlist("ids")}
+    ids = {whole("ids", one) for one in request.args.getlist("ids")}
     chosen = [row for row in rows if not ids or row.id in ids]
     erased, suppressed = _left_out(chosen, verb)
     meant = [row for row in chosen if row.id not in erased | suppressed]
@@ -118,15 +120,6 @@ def _matching(state: str, cause: str, limit: int, *, below: int | None = None) -
     with current().database.read() as connection:
         ids = failures.matching(connection, state, cause, below=below, limit=limit)
         return failures.shown(connection, ids)
-
-
-def _whole(given: str | None, name: str) -> int | None:
-    if given is None:
-        return None
-    try:
-        return int(given)
-    except ValueError:
-        raise BadRequest(f"{name}: expected a whole number, got {given!r}") from None
 
 
 def _hindrances(lanes: set[str]) -> list[str]:

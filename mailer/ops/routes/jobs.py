@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Any
 
 from flask import make_response, redirect, request, url_for
@@ -12,6 +11,7 @@ from ... import errors, jobs
 from ...state import current
 from .. import access
 from ..blueprint import Answer, view
+from ..given import COUNT_MAX, form_job_id, whole
 from ..pages import done, page
 from .failed import VERBS
 
@@ -21,7 +21,6 @@ _KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "sent": ("resolve", {"sent": True}),
     "resend": ("resolve", {"sent": False}),
 }
-_IDS_MAX = 1_000
 
 
 @view("POST", "/jobs", role="operator")
@@ -31,17 +30,17 @@ def start_job() -> Answer:
     state, verb = form.get("state", ""), form.get("verb", "")
     if verb not in VERBS.get(state, ()):
         raise BadRequest(f"verb: expected what can be done to what is {state!r}, got {verb!r}")
-    ids = [_whole(one) for one in form.getlist("ids")][:_IDS_MAX]
+    ids = [whole("ids", one) for one in form.getlist("ids")]
     kind, details = _KINDS[verb]
     which = {"ids": ids} if ids else {"state": state, "cause": form.get("cause", "")}
-    job_id = _id(form.get("job_id", ""))
+    job_id = form_job_id(form.get("job_id", ""))
     jobs.start(
         current(),
         job_id,
         kind,
-        {**details, **which, "below": _whole(form.get("below", "")), "verb": verb},
+        {**details, **which, "below": whole("below", form.get("below", "")), "verb": verb},
         actor=access.actor(),
-        total=_whole(form.get("total", "")),
+        total=whole("total", form.get("total", ""), COUNT_MAX),
     )
     return done("Started.", url_for("ops.job", job_id=job_id))
 
@@ -69,17 +68,3 @@ def _job(job_id: str) -> Any:
         return current().ledger.job(job_id)
     except errors.NotFound as error:
         raise NotFound(str(error)) from error
-
-
-def _id(given: str) -> str:
-    try:
-        return str(uuid.UUID(given))
-    except ValueError:
-        raise BadRequest(f"job_id: expected a UUID, got {given[:60]!r}") from None
-
-
-def _whole(given: str) -> int:
-    try:
-        return int(given)
-    except ValueError:
-        raise BadRequest(f"expected a whole number, got {given[:60]!r}") from None

@@ -17,17 +17,12 @@ from ...preview import RECIPIENT, preview
 from ...state import current
 from ...template import EmailTemplate
 from .. import access
-from ..blueprint import Answer, view
+from ..blueprint import FRAME, Answer, view
 from ..pages import page
 
 GMAIL_CLIPS_BYTES = 102 * 1024
 _LONGEST_ADDRESS = 3_500
 """Of a preview with its values, below what gunicorn takes as a request's first line."""
-
-# An email runs nothing, sends nothing and loads nothing, and belongs to no origin.
-_CSP = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
-)
 
 
 class Listed(NamedTuple):
@@ -187,7 +182,7 @@ def _framed(found: EmailTemplate) -> Response:
     else:
         html = content.html or "This template has no HTML."
         response = make_response(_in_scheme(html, typed.scheme))
-    response.headers["Content-Security-Policy"] = _CSP
+    response.headers["Content-Security-Policy"] = FRAME
     return response
 
 
