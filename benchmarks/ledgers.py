@@ -44,7 +44,7 @@ _GO_ON = "SELECT setval(pg_get_serial_sequence('mailer_deliveries', 'id'), :numb
 def _filled(url: str, number: int, *, finished: bool) -> None:
     database = Database(database_url(url))
     database.upgrade()
-    sender = ["", work.SENDER]
+    sender = [["", work.SENDER]]
     addresses = {"from": [sender], "to": [["", "old@example.com"]], "cc": [], "reply_to": []}
     values = {
         "number": number,

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from . import accepting, demo, ledgers, processes, work
+from . import accepting, console, demo, ledgers, month, processes, work
 from .counter import CHECKOUT, Sink
 from .postgresql import PostgreSQL
 from .stand import PATIENCE_SECONDS, Stand, System, pattern, project, stand
@@ -54,6 +54,8 @@ class Ground(NamedTuple):
     """URLs of ledgers with a history, by the kind of the database."""
     waiting: str
     """URL of the ledger with a long queue."""
+    month: dict[str, str]
+    """URLs of ledgers with a month of mail and trouble, by the kind of the database."""
 
     def wants(self, *names: str) -> bool:
         return any(name in self.wanted for name in names)
@@ -77,15 +79,22 @@ def prepare(
     wanted: frozenset[str],
 ) -> Ground:
     """Make what is used in every round."""
-    old = {"SQLite": f"sqlite:///{folder / 'old.sqlite3'}"}
-    if postgresql is not None:
-        old["PostgreSQL"] = postgresql.database("old")
-    ground = Ground(
-        folder, sink, postgresql, counts, wanted, old, f"sqlite:///{folder / 'waiting.sqlite3'}"
-    )
+
+    def on_each(name: str) -> dict[str, str]:
+        urls = {"SQLite": f"sqlite:///{folder / name}.sqlite3"}
+        if postgresql is not None:
+            urls["PostgreSQL"] = postgresql.database(name)
+        return urls
+
+    waiting = f"sqlite:///{folder / 'waiting.sqlite3'}"
+    old, of_month = on_each("old"), on_each("month")
+    ground = Ground(folder, sink, postgresql, counts, wanted, old, waiting, of_month)
     for kind, url in old.items():
         if ground.wants(f"old {kind}: drain", f"old {kind}: sweep"):
             ledgers.fill_with_finished(url, counts.finished)
+    for kind, url in of_month.items():
+        if ground.wants(f"console {kind}"):
+            month.fill(url, counts.finished)
     if ground.wants("claim"):
         ledgers.fill_with_waiting(ground.waiting, counts.waiting)
     return ground
@@ -98,6 +107,7 @@ def round_of(ground: Ground, number: int) -> Iterator[Figure]:
     yield "fdatasync", _fdatasync(folder / "probe")
     steps = [_contend(ground, folder, contender) for contender in _contenders(ground, folder)]
     steps.append(_alone(ground))
+    steps += [_console(ground, folder, kind) for kind in ground.month]
     steps += [_accepted(ground, folder, *kind) for kind in _ACCEPTED]
     # Every other round the other way round: who comes first is not always the same.
     for step in reversed(steps) if number % 2 else steps:
@@ -210,6 +220,17 @@ def _accepted(ground: Ground, folder: Path, door: str, kind: str) -> Iterator[Fi
         settings = {"MAILER_SQLITE_SYNCHRONOUS": kind}
         own = folder / name.replace(" ", "-")
         yield name, accepting.per_second(door, own, settings, ground.counts.accepted)
+
+
+def _console(ground: Ground, folder: Path, kind: str) -> Iterator[Figure]:
+    """Yield the milliseconds of each page of the console, and of the slowest."""
+    if not ground.wants(f"console {kind}"):
+        return
+    slowest = 0.0
+    for page, milliseconds in console.times(ground.month[kind], folder / f"console-{kind}"):
+        slowest = max(slowest, milliseconds)
+        yield f"console {kind} {page}", milliseconds
+    yield f"console {kind}", slowest
 
 
 def _alone(ground: Ground) -> Iterator[Figure]:

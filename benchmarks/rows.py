@@ -202,6 +202,17 @@ ROWS = (
             ),
         )
     ),
+    *(
+        Row(
+            f"slowest page of the console after a month, {kind}",
+            "ms",
+            f"console {kind}",
+            None,
+            200,
+            at_most=True,
+        )
+        for kind in ("SQLite", "PostgreSQL")
+    ),
     Row("claim of a batch in a long queue", "ms", "claim", None, 20, at_most=True),
     Row("start of the demo to its first email", "s", "demo", None, 5, at_most=True, brief=False),
 )

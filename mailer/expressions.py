@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from importlib import import_module
 from typing import Any
 
@@ -31,14 +32,22 @@ def _postgresql_now(element: now, compiler: Any, **kw: Any) -> str:
 
 
 class one_of(FunctionElement[bool]):  # noqa: N801 - as above
-    """Whether a column has one of the values that the parameter ``name`` lists: one parameter and
-    so one statement, however many there are."""
+    """Whether a column has one of some values: those of the parameter ``name``, or ``values``. One
+    parameter and so one statement, however many there are."""
 
     # Without a type: of a boolean one SQLAlchemy would write `(...) = 1`, which uses no index.
     inherit_cache = True
 
-    def __init__(self, column: Any, name: str) -> None:
-        super().__init__(column, sa.bindparam(name, type_=_Listed(sa.inspect(column).type)))
+    def __init__(
+        self, column: Any, name: str | None = None, values: Collection[Any] | None = None
+    ) -> None:
+        listed = _Listed(sa.inspect(column).type)
+        parameter = (
+            sa.bindparam(name, type_=listed)
+            if values is None
+            else sa.bindparam(None, list(values), type_=listed, unique=True)
+        )
+        super().__init__(column, parameter)
 
 
 class _Listed(TypeDecorator[list[Any]]):

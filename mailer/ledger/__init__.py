@@ -248,6 +248,11 @@ class Ledger:
         with self.database.read() as connection:
             return operations.held_back(connection, filters, self._overriding(), limit)
 
+    def meant(self, delivery_ids: Collection[int]) -> list[operations.Meant]:
+        """Return what would be met of these deliveries, the newest first."""
+        with self.database.read() as connection:
+            return operations.meant(connection, delivery_ids, self._overriding())
+
     def cancel(self, filters: Filters, *, actor: str) -> list[operations.Changed]:
         """Cancel queued deliveries; those being sent or final stay as they are."""
         with self._noting(self.database.begin()) as connection:

@@ -21,7 +21,6 @@ from ..models import (
 )
 from ..outcome import Kind
 from . import sweeping, switches
-from .filters import IS_DEFERRED
 from .switches import is_paused
 
 
@@ -114,7 +113,11 @@ def counts(connection: sa.Connection) -> Counts:
     deferred: dict[str, int] = {}
     deferrals: dict[str, Deferral] = {}
     for lane, number in connection.execute(
-        sa.select(Delivery.lane, sa.type_coerce(sa.func.count().filter(IS_DEFERRED), sa.Integer))
+        # `IS_DEFERRED`, in words for which no row is looked at.
+        sa.select(
+            Delivery.lane,
+            sa.type_coerce(sa.func.count().filter(Delivery.due_at > now()), sa.Integer),
+        )
         .where(IS_WAITING_AGAIN)
         .group_by(Delivery.lane)
     ):
@@ -142,7 +145,7 @@ def _newest_deferral(connection: sa.Connection, lane: str) -> Deferral | None:
     newest = connection.execute(
         sa.select(Delivery.id, Delivery.stage, Delivery.code, Delivery.enhanced, Delivery.reason)
         .where(IS_WAITING_AGAIN, Delivery.lane == lane, ~_is_test)
-        .order_by(Delivery.updated_at.desc(), Delivery.id.desc())
+        .order_by(Delivery.updated_at.desc())
         .limit(1)
     ).one_or_none()
     if newest is None:  # a worker took it since it was counted

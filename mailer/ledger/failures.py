@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -14,12 +14,17 @@ import sqlalchemy as sa
 
 from ..expressions import one_of
 from ..models import IS_TROUBLE, IS_WAITING_AGAIN, Delivery, Email
+from ..prepared import Prepared
 
-LOOKED_AT = 10_000
+LOOKED_AT = 5_000
 """The newest of each state: so that it takes as long on a bad day."""
 WORDS_MAX = 160
 STATES = ("failed", "unknown", "expired", "deferred")
 """The states that are grouped."""
+
+_AT_LEAST = 500
+"""Rows that are looked through for those of one reason."""
+_ABOVE_ALL = 2**63 - 1
 
 # From the special to the general: an address has numbers in it, and an id letters.
 _ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+\.[^\s<>@,;:]+>?")
@@ -65,6 +70,7 @@ def cause_of(state: str, code: int | None, enhanced: str | None, words: str | No
     return _cause(state, code, enhanced, fold(words))
 
 
+@lru_cache(1_000)  # few reasons are many emails'
 def _cause(state: str, code: int | None, enhanced: str | None, folded: str) -> str:
     reason = "\0".join((state, str(code), str(enhanced), folded))
     return sha256(reason.encode("utf-8", "replace")).hexdigest()[:12]
@@ -72,20 +78,19 @@ def _cause(state: str, code: int | None, enhanced: str | None, folded: str) -> s
 
 def groups(connection: sa.Connection, looked_at: int) -> Groups:
     """Return what is in trouble or waits for another attempt, by its reason."""
-    found: dict[tuple[str, int | None, str | None, str], tuple[int, datetime]] = {}
+    found: dict[tuple[str, int | None, str | None, str], tuple[int, float]] = {}
     is_all = True
     for state in STATES:
-        newest = _newest(state, below=None, limit=looked_at).subquery()
-        reason = (newest.c.code, newest.c.enhanced, newest.c.reason)
-        rows = connection.execute(
-            sa.select(*reason, sa.func.count(), sa.func.max(newest.c.updated_at)).group_by(*reason)
-        ).all()
-        is_all = is_all and sum(row[3] for row in rows) < looked_at
-        for code, enhanced, words, number, newest_at in rows:
+        rows = _newest(connection, state, limit=looked_at)
+        is_all = is_all and len(rows) < looked_at
+        for _, code, enhanced, words, at in rows:
             key = (state, code, enhanced, fold(words))
-            known, last_at = found.get(key, (0, newest_at))
-            found[key] = (known + number, max(last_at, newest_at))
-    grouped = [Group(_cause(*key), *key, *counted) for key, counted in found.items()]
+            number, last_at = found.get(key, (0, at))
+            found[key] = (number + 1, max(last_at, at))
+    grouped = [
+        Group(_cause(*key), *key, number, datetime.fromtimestamp(at, UTC))
+        for key, (number, at) in found.items()
+    ]
     return Groups(sorted(grouped, key=lambda one: -one.number), is_all)
 
 
@@ -94,15 +99,17 @@ def matching(
 ) -> list[int]:
     """Return the ids of deliveries of one reason, the newest first: those below ``below``."""
     found: list[int] = []
+    at_once = max(_AT_LEAST, limit)
     while len(found) < limit:
-        part = _newest(state, below=below, limit=max(500, limit))
-        rows = connection.execute(part).all()
-        if not rows:
-            break
+        rows = _newest(connection, state, below=below, limit=at_once)
         found += [
-            row.id for row in rows if cause_of(state, row.code, row.enhanced, row.reason) == cause
+            id
+            for id, code, enhanced, words, _ in rows
+            if cause_of(state, code, enhanced, words) == cause
         ]
-        below = rows[-1].id
+        if len(rows) < at_once:
+            break
+        below = rows[-1][0]
     return found[:limit]
 
 
@@ -133,13 +140,33 @@ _SHOWN = (
 )
 
 
-def _newest(state: str, *, below: int | None, limit: int) -> sa.Select[*tuple[Any, ...]]:
-    is_in: sa.ColumnElement[bool] | sa.TextClause = IS_WAITING_AGAIN
-    if state != "deferred":
-        is_in = sa.and_(IS_TROUBLE, Delivery.status == state)
+def _newest(
+    connection: sa.Connection, state: str, *, below: int | None = None, limit: int
+) -> list[tuple[int, int | None, str | None, str | None, float]]:
+    """Return the id of each delivery, what was said, and when it was changed, the newest first."""
+    below = _ABOVE_ALL if below is None else below
+    return _NEWEST[state].rows(connection, {"below_": below, "limit_": limit})
+
+
+def _newest_of(is_in: sa.ColumnElement[bool] | sa.TextClause) -> Prepared:
     # The ids first, which the partial index has: PostgreSQL reckons with few, and would rather read
     # and sort them all.
-    ids = sa.select(Delivery.id).where(is_in).order_by(Delivery.id.desc()).limit(limit)
-    chosen = (ids if below is None else ids.where(Delivery.id < below)).subquery()
+    ids = (
+        sa.select(Delivery.id)
+        .where(is_in, Delivery.id < sa.bindparam("below_"))
+        .order_by(Delivery.id.desc())
+        .limit(sa.bindparam("limit_"))
+        .subquery()
+    )
     columns = (Delivery.id, Delivery.code, Delivery.enhanced, Delivery.reason, Delivery.updated_at)
-    return sa.select(*columns).join(chosen, chosen.c.id == Delivery.id).order_by(Delivery.id.desc())
+    return Prepared(
+        sa.select(*columns).join(ids, ids.c.id == Delivery.id).order_by(Delivery.id.desc())
+    )
+
+
+_NEWEST = {
+    state: _newest_of(
+        IS_WAITING_AGAIN if state == "deferred" else sa.and_(IS_TROUBLE, Delivery.status == state)
+    )
+    for state in STATES
+}

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..expressions import holds, now
+from ..expressions import holds, now, one_of
 from ..models import (
     IS_QUEUED,
     IS_SENDING,
@@ -94,9 +94,9 @@ class Filters:
         if self.email_id is not None:
             found.append(Delivery.email_id == self.email_id)
         if self.email_ids is not None:
-            found.append(Delivery.email_id.in_(self.email_ids))
+            found.append(sa.and_(one_of(Delivery.email_id, values=self.email_ids)))
         if self.delivery_ids is not None:
-            found.append(Delivery.id.in_(self.delivery_ids))
+            found.append(sa.and_(one_of(Delivery.id, values=self.delivery_ids)))
         if self.statuses is not None:
             found.append(sa.or_(sa.false(), *map(_is_in, sorted(self.statuses))))
         if self.lane is not None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ..expressions import now
+from ..expressions import now, one_of
 from ..models import IS_TROUBLE, RETRYABLE, AuditEntry, Delivery, Email, Status, Suppression
 from . import events, suppressions
 from .filters import IS_DEFERRED, IS_SCHEDULED, Filters
@@ -70,8 +70,37 @@ def _is_suppressed(overriding: Collection[str]) -> sa.ColumnElement[bool]:
             sa.or_(Suppression.category == "", Suppression.category == Email.category),
             ~overrides,
         )
-        .correlate(Delivery)
+        .correlate(Delivery, Email)
     )
+
+
+class Meant(NamedTuple):
+    """A delivery that was chosen, and what keeps it from being sent again."""
+
+    delivery_id: int
+    recipient: str
+    lane: str
+    is_erased: bool
+    is_suppressed: bool
+
+
+def meant(
+    connection: sa.Connection, delivery_ids: Collection[int], overriding: Collection[str]
+) -> list[Meant]:
+    """Return what would be met of these deliveries, the newest first."""
+    statement = (
+        sa.select(
+            Delivery.id,
+            Delivery.recipient,
+            Delivery.lane,
+            Email.erased_at.is_not(None),
+            _is_suppressed(overriding),
+        )
+        .join(Email, Email.id == Delivery.email_id)
+        .where(one_of(Delivery.id, values=delivery_ids))
+        .order_by(Delivery.id.desc())
+    )
+    return [Meant(*row) for row in connection.execute(statement)]
 
 
 def would_retry(
@@ -97,13 +126,14 @@ def held_back(
         .limit(limit)
     )
     rows = connection.execute(newest).all()
+    number = len(rows) if len(rows) != limit else _number(connection, chosen)
     known = suppressions.among(connection, [row.recipient.lower() for row in rows])
     held = [
         HeldBack(row.id, row.email_id, row.recipient, why)
         for row in rows
         if (why := suppressions.choose(known, row.recipient, row.category))
     ]
-    return _number(connection, chosen), held
+    return number, held
 
 
 def _number(connection: sa.Connection, chosen: Sequence[sa.ColumnElement[bool]]) -> int:

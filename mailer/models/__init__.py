@@ -83,5 +83,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0014"
+REVISION = "0015"
 """The newest migration: the one that makes these tables."""

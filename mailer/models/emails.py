@@ -74,7 +74,7 @@ class Email(Base):
     text: Mapped[str | None] = mapped_column(sa.Text)
     html: Mapped[str | None] = mapped_column(sa.Text)
     addresses: Mapped[dict[str, Any]] = mapped_column(Json)
-    """``{"from": [name, email], "to": [[name, email], ...], "cc": ..., "reply_to": ...}``"""
+    """``{"from": [[name, email]], "to": [[name, email], ...], "cc": ..., "reply_to": ...}``"""
     headers: Mapped[dict[str, str]] = mapped_column(Json)
     tags: Mapped[dict[str, str]] = mapped_column(Json)
     has_attachments: Mapped[bool]
@@ -185,6 +185,11 @@ class Delivery(Base):
         sa.Index(
             "ix_mailer_deliveries_deferred",
             "id",
+            info={WHERE: IS_WAITING_AGAIN},
+        ),
+        sa.Index(
+            "ix_mailer_deliveries_waiting_again",
+            "lane", "updated_at", "due_at",
             info={WHERE: IS_WAITING_AGAIN},
         ),
         sa.Index(

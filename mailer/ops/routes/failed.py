@@ -8,7 +8,7 @@ from flask import request
 from werkzeug.exceptions import BadRequest, NotFound
 
 from ... import health
-from ...ledger import Filters, failures
+from ...ledger import failures
 from ...ledger.record import uuid7
 from ...state import current
 from ..blueprint import Answer, view
@@ -32,6 +32,7 @@ BUTTONS = {
     "sent": "The server has it",
     "resend": "Send again",
 }
+_NEED_CONTENT = ("retry", "resend")
 _MEANINGS = {
     "retry": "They are tried again at once; those that had failed get fresh attempts.",
     "cancel": "They are not sent any more.",
@@ -54,8 +55,8 @@ def failed() -> Answer:
 def failure(state: str, cause: str) -> Answer:
     """Show the deliveries of one reason, the newest first."""
     below = whole("below", request.args["below"]) if "below" in request.args else None
-    rows = _matching(state, cause, _SHOWN + 1, below=below)
-    said = rows[:1] or _matching(state, cause, 1)
+    rows = _shown(state, cause, _SHOWN + 1, below=below)
+    said = rows[:1] or _shown(state, cause, 1)
     return page(
         "failure",
         state=state,
@@ -72,15 +73,19 @@ def failure(state: str, cause: str) -> Answer:
 @view("GET", "/failed/<state>/<cause>/confirm", role="operator")
 def confirm(state: str, cause: str) -> Answer:
     """Say what would be done, to how many and to whom, before it is. Nothing changes."""
-    rows = _matching(state, cause, failures.LOOKED_AT)
+    looked_at = _matching(state, cause, failures.LOOKED_AT)
     verb = request.args.get("verb", "")
     if verb not in VERBS[state]:
         expected = ", ".join(VERBS[state])
         raise BadRequest(f"verb: expected one of {expected} for what is {state}, got {verb!r}")
     ids = {whole("ids", one) for one in request.args.getlist("ids")}
-    chosen = [row for row in rows if not ids or row.id in ids]
-    erased, suppressed = _left_out(chosen, verb)
-    meant = [row for row in chosen if row.id not in erased | suppressed]
+    chosen = current().ledger.meant([id for id in looked_at if not ids or id in ids])
+    erased = [one for one in chosen if one.is_erased and verb in _NEED_CONTENT]
+    suppressed = [
+        one for one in chosen if one.is_suppressed and verb == "retry" and one not in erased
+    ]
+    left_out = {one.delivery_id for one in (*erased, *suppressed)}
+    meant = [one for one in chosen if one.delivery_id not in left_out]
     recipients = list(dict.fromkeys(row.recipient for row in meant))
     return page(
         "confirm",
@@ -91,35 +96,27 @@ def confirm(state: str, cause: str) -> Answer:
         meaning=_MEANINGS[verb],
         meant=meant,
         is_some=bool(ids),
-        is_more=len(rows) == failures.LOOKED_AT and not ids,
+        is_more=len(looked_at) == failures.LOOKED_AT and not ids,
         erased=len(erased),
         suppressed=len(suppressed),
         recipients=recipients[:_NAMED],
         others=len(recipients) - _NAMED,
-        hindrances=_hindrances({row.lane for row in meant}) if verb in {"retry", "resend"} else {},
+        hindrances=_hindrances({row.lane for row in meant}) if verb in _NEED_CONTENT else [],
         job_id=uuid7(),
     )
 
 
-def _left_out(chosen: list[Any], verb: str) -> tuple[set[int], set[int]]:
-    """Return which cannot be sent: their content was erased, or their recipient is suppressed."""
-    if verb not in {"retry", "resend"}:
-        return set(), set()
-    erased = {row.id for row in chosen if row.erased_at}
-    if verb == "resend":
-        return erased, set()
-    _, held = current().ledger.held_back(
-        Filters(delivery_ids=[row.id for row in chosen if row.id not in erased]), None
-    )
-    return erased, {one.delivery_id for one in held}
+def _shown(state: str, cause: str, limit: int, *, below: int | None = None) -> list[Any]:
+    ids = _matching(state, cause, limit, below=below)
+    with current().database.read() as connection:
+        return failures.shown(connection, ids)
 
 
-def _matching(state: str, cause: str, limit: int, *, below: int | None = None) -> list[Any]:
+def _matching(state: str, cause: str, limit: int, *, below: int | None = None) -> list[int]:
     if state not in VERBS:
         raise NotFound(f"Failures are in the states {', '.join(VERBS)}.")
     with current().database.read() as connection:
-        ids = failures.matching(connection, state, cause, below=below, limit=limit)
-        return failures.shown(connection, ids)
+        return failures.matching(connection, state, cause, below=below, limit=limit)
 
 
 def _hindrances(lanes: set[str]) -> list[str]:
