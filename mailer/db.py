@@ -61,9 +61,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """Open a transaction that only reads, and so never waits for a writer."""
+        """Open a transaction that only reads, and so never waits for a writer. All that it reads is
+        of one moment."""
         with unavailable_as_ours(), self.engine.connect() as connection:
-            yield connection.execution_options(mailer_read=True)
+            # SQLite reads so anyway.
+            level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+            yield connection.execution_options(mailer_read=True, **level)
 
     @contextmanager
     def glance(self) -> Iterator[sa.Connection]:

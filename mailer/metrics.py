@@ -9,6 +9,7 @@ import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -16,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from . import health, presence
+from .errors import LedgerUnavailable
 from .histogram import BOUNDS
 from .ledger.counts import Counts
 from .ledger.tallies import LatencyCount, Totals
@@ -67,8 +69,10 @@ class _Collector(Collector):
             yield _gauge("mailer_workers", "Workers that were seen lately.", (), {(): there})
         if found.counts:
             yield from _open(found.counts)
-            yield from _transports(standings(self._state))
-            yield from _totals(self._state.ledger.totals())
+            with suppress(LedgerUnavailable):  # since a moment ago
+                known = standings(self._state), self._state.ledger.totals()
+                yield from _transports(known[0])
+                yield from _totals(known[1])
 
 
 def _open(counts: Counts) -> Iterator[Metric]:

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from .ledger import Filters, failures, operations
+from .ledger.failures import Matching
 from .ledger.jobs import Step
 from .ledger.operations import Changed
 from .state import State
@@ -52,29 +53,29 @@ def prepare_resolve(state: State, job: sa.Row[Any]) -> Apply:
 
 
 def _prepare(state: State, job: sa.Row[Any], change: Change) -> Apply:
-    chosen = _next(state, job)
-    is_last = len(chosen) < AT_ONCE
+    chosen, next_id = _next(state, job)
 
     def apply(connection: sa.Connection) -> Step:
         changed = change(connection, Filters(delivery_ids=chosen)) if chosen else []
         return Step(
-            # Where nothing was left the cursor stays.
-            cursor=min(chosen, default=job.cursor),
+            cursor=job.cursor if next_id is None else next_id,
             done=len(chosen),
             changed=len(changed),
-            is_last=is_last,
+            is_last=next_id is None,
             due=_due(changed),
         )
 
     return apply
 
 
-def _next(state: State, job: sa.Row[Any]) -> list[int]:
-    """Return the next deliveries, the newest first."""
+def _next(state: State, job: sa.Row[Any]) -> Matching:
+    """Return the next deliveries, the newest first; none, if none of those looked at is meant."""
     details = job.details
     below = job.cursor or details["below"]
     if "ids" in details:
-        return sorted((one for one in details["ids"] if one < below), reverse=True)[:AT_ONCE]
+        left = sorted((one for one in details["ids"] if one < below), reverse=True)
+        ids = left[:AT_ONCE]
+        return Matching(ids, ids[-1] if len(left) > AT_ONCE else None)
     with state.database.read() as connection:
         return failures.matching(
             connection, details["state"], details["cause"], below=below, limit=AT_ONCE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import sqlalchemy as sa
 from flask import Flask
@@ -70,13 +72,17 @@ def test_failures_are_grouped_the_largest_group_first(
     ]
     largest, smaller = found.groups
     with of(app).database.read() as connection:
-        ids = failures.matching(connection, "failed", largest.cause, limit=2)
+        ids, next_id = failures.matching(connection, "failed", largest.cause, limit=2)
+        assert next_id == ids[-1]
         rows = failures.shown(connection, ids)
         assert [row.recipient for row in rows] == ["gone3@example.com", "gone2@example.com"]
-        ids = failures.matching(connection, "failed", largest.cause, below=ids[-1], limit=2)
+        ids, next_id = failures.matching(
+            connection, "failed", largest.cause, below=next_id, limit=2
+        )
+        assert next_id is None
         (last,) = failures.shown(connection, ids)
         assert last.recipient == "gone1@example.com"
-        deferred = failures.matching(connection, "deferred", smaller.cause, limit=9)
+        deferred, _ = failures.matching(connection, "deferred", smaller.cause, limit=9)
         rows = failures.shown(connection, deferred)
         assert {row.recipient for row in rows} == {"grey@example.com", "gray@example.com"}
 
@@ -92,7 +98,7 @@ def test_a_reason_that_is_cut_off_finds_its_deliveries(
         connection.execute(sa.update(Delivery).values(status="failed", code=550, reason=words))
     (group,) = of(app).ledger.failures().groups
     with of(app).database.read() as connection:
-        assert len(failures.matching(connection, "failed", group.cause, limit=2)) == 1
+        assert len(failures.matching(connection, "failed", group.cause, limit=2).ids) == 1
 
 
 def test_the_newest_are_looked_at_however_many_there_are(
@@ -107,3 +113,39 @@ def test_the_newest_are_looked_at_however_many_there_are(
     found = of(app).ledger.failures(looked_at=2)
     assert not found.is_all
     assert [one.number for one in found.groups] == [2]
+
+
+def test_what_is_looked_at_for_one_reason_is_bounded(
+    make_app: AppFactory, catcher: Catcher, database_url: str
+) -> None:
+    app = make_app(MAIL_PORT=catcher.smtp_port, MAILER_DATABASE_URL=database_url)
+    with app.app_context():
+        for n in range(9):
+            dispatch(subject="s", text="t", to=f"p{n}@example.com")
+    with of(app).database.begin() as connection:
+        connection.execute(sa.update(Delivery).values(status="failed", code=550, reason="no"))
+        ids = list(connection.scalars(sa.select(Delivery.id).order_by(Delivery.id.desc())))
+        rare = sa.update(Delivery).where(Delivery.id.in_([ids[1], ids[6]]))
+        connection.execute(rare.values(reason="never"))
+    cause = failures.cause_of("failed", 550, None, "never")
+    with of(app).database.read() as connection:
+
+        def look(below: int | None, limit: int) -> failures.Matching:
+            return failures.matching(
+                connection, "failed", cause, below=below, limit=limit, looked_at=4
+            )
+
+        assert look(None, 5) == ([ids[1]], ids[3])
+        assert look(ids[3], 5) == ([ids[6]], ids[7])
+        assert look(ids[7], 5) == ([], None)
+        assert look(None, 1) == ([ids[1]], ids[3])
+
+
+@pytest.mark.parametrize(
+    "part", ["-", "a", "a@", "@a.", "a-", "<", "http://", ".,", "1.", "1a-", "\u00e9_"]
+)
+def test_words_that_a_server_makes_up_to_be_slow_are_folded_quickly(part: str) -> None:
+    began = time.process_time()
+    for number in range(20):
+        failures.fold(f"{number}{part * 20_000}!")
+    assert time.process_time() - began < 1

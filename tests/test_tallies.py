@@ -13,7 +13,7 @@ from flask import Flask
 
 from mailer import dispatch, watch
 from mailer.histogram import bucket, quantile
-from mailer.ledger import Ledger, tallying
+from mailer.ledger import Filters, Ledger, tallying
 from mailer.models import Attempt, Delivery, Email, Latency, Status, Tallied, Tally
 from mailer.models.tallies import FOREVER, HOUR, MINUTE, STEPS, TEN_MINUTES
 from mailer.state import of
@@ -75,6 +75,72 @@ def test_what_may_still_come_before_it_is_left_for_later(ledger: Ledger) -> None
     let_it_be(ledger, tallying.SETTLED_SECONDS + 1)
     tally(ledger)
     assert totals(ledger) == {"accepted": 1, "sent": 1}
+
+
+def test_what_is_test_mail_lets_nothing_be_passed_over(
+    make_app: AppFactory, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = of(make_app(MAILER_DATABASE_URL=postgresql_url)).ledger
+    with ledger.database.engine.connect() as slow, slow.begin():
+        ledger.record(slow, [draft()])  # has its id, and is not committed
+        accept(ledger, draft(is_test=True))
+        tally(ledger)
+    monkeypatch.setattr(tallying, "SETTLED_SECONDS", -1.0)
+    tally(ledger)
+    assert totals(ledger) == {"accepted": 1}
+
+
+def test_what_a_clock_put_into_the_future_holds_nothing_up(ledger: Ledger) -> None:
+    send(ledger)
+    let_it_be(ledger, -7200)
+    send(ledger)
+    with ledger.database.begin() as connection:  # the second of two
+        for column in (Email.created_at, Attempt.ended_at):
+            last = sa.select(sa.func.max(column.class_.id)).scalar_subquery()
+            earlier = sa.type_coerce(column, sa.Double) - 60
+            statement = sa.update(column.class_).where(column.class_.id == last)
+            connection.execute(statement.values({column.key: earlier}))
+    tally(ledger)
+    assert totals(ledger) == {"accepted": 2, "sent": 2}
+
+
+def test_a_flow_is_of_one_moment(
+    make_app: AppFactory, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = of(make_app(MAILER_DATABASE_URL=postgresql_url)).ledger
+    send(ledger, 5)
+    let_it_be(ledger, 60)
+    look = tallying.rest
+
+    def look_while_another_counts(connection: sa.Connection) -> tallying.Rest:
+        found = look(connection)
+        monkeypatch.setattr(tallying, "rest", look)
+        counts = threading.Thread(target=tally, args=(ledger,))
+        counts.start()
+        counts.join()
+        return found
+
+    monkeypatch.setattr(tallying, "rest", look_while_another_counts)
+    assert ledger.flow(MINUTE, 60).total("sent") == 5
+    assert totals(ledger)["sent"] == 5
+
+
+def test_a_flow_says_that_it_leaves_out_the_newest(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(ledger, 5)
+    assert ledger.flow(MINUTE, 60).is_all
+    monkeypatch.setattr(tallying, "AT_ONCE", 4)
+    assert not ledger.flow(MINUTE, 60).is_all
+
+
+def test_the_latency_of_what_is_retried_is_from_the_retry(ledger: Ledger) -> None:
+    send(ledger, 1, REFUSED)
+    let_it_be(ledger, 2 * DAY)
+    ledger.retry(Filters(), actor="test")
+    settle(ledger, ledger.claim("default", 1), ACCEPTED, Status.SENT)
+    (taken,) = ledger.flow(HOUR, 168).latencies["default"]
+    assert taken <= bucket(60)
 
 
 def test_a_flow_has_what_is_tallied_and_what_is_not_yet(ledger: Ledger) -> None:

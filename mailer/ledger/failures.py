@@ -19,6 +19,8 @@ from ..prepared import Prepared
 LOOKED_AT = 5_000
 """The newest of each state: so that it takes as long on a bad day."""
 WORDS_MAX = 160
+_READ_MAX = 4 * WORDS_MAX
+"""Of a server's words, which it may make as long as it likes."""
 STATES = ("failed", "unknown", "expired", "deferred")
 """The states that are grouped."""
 
@@ -27,9 +29,10 @@ _AT_LEAST = 500
 _ABOVE_ALL = 2**63 - 1
 
 # From the special to the general: an address has numbers in it, and an id letters.
-_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+\.[^\s<>@,;:]+>?")
+# Each begins with a word: begun at every letter, a long word would take the square of the time.
+_ADDRESS = re.compile(r"<?(?<![^\s<>@])[^\s<>@]+@[^\s<>@]+\.[^\s<>@,;:]+>?")
 _LINK = re.compile(r"https?://\S+")
-_ID = re.compile(r"(?<![\w.])(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{6,}(?![\w.])")
+_WORD = re.compile(r"(?<![\w.-])[\w-]{6,}(?![\w.])")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?![\w.])")
 
 
@@ -56,13 +59,28 @@ class Groups(NamedTuple):
     """False: there may be more than was looked at, and the numbers are of the newest."""
 
 
+class Matching(NamedTuple):
+    """Deliveries of one reason."""
+
+    ids: list[int]
+    next_id: int | None
+    """Below which to go on; None: that was all."""
+
+
 @lru_cache(len(STATES) * LOOKED_AT)  # all that one look meets, or it would remember nothing
 def fold(words: str | None) -> str:
     """Return what of a server's words is alike for all whom it says it to."""
-    text = words or ""
-    for differs in (_LINK, _ADDRESS, _ID, _NUMBER):
+    text = (words or "")[:_READ_MAX]
+    for differs in (_LINK, _ADDRESS):
         text = differs.sub("…", text)
+    text = _NUMBER.sub("…", _WORD.sub(_fold_id, text))
     return " ".join(text.split())[:WORDS_MAX]
+
+
+def _fold_id(found: re.Match[str]) -> str:
+    word = found[0]
+    is_id = any(map(str.isdigit, word)) and any(map(str.isalpha, word))
+    return "…" if is_id else word
 
 
 def cause_of(state: str, code: int | None, enhanced: str | None, words: str | None) -> str:
@@ -95,22 +113,32 @@ def groups(connection: sa.Connection, looked_at: int) -> Groups:
 
 
 def matching(
-    connection: sa.Connection, state: str, cause: str, *, below: int | None = None, limit: int
-) -> list[int]:
-    """Return the ids of deliveries of one reason, the newest first: those below ``below``."""
+    connection: sa.Connection,
+    state: str,
+    cause: str,
+    *,
+    below: int | None = None,
+    limit: int,
+    looked_at: int = LOOKED_AT,
+) -> Matching:
+    """Return deliveries of one reason, the newest first, below the id ``below``: up to ``limit`` of
+    them, and of those in the state no more than ``looked_at``."""
     found: list[int] = []
-    at_once = max(_AT_LEAST, limit)
-    while len(found) < limit:
+    while len(found) <= limit and looked_at > 0:
+        at_once = min(max(_AT_LEAST, limit), looked_at)
         rows = _newest(connection, state, below=below, limit=at_once)
         found += [
             id
             for id, code, enhanced, words, _ in rows
             if cause_of(state, code, enhanced, words) == cause
         ]
-        if len(rows) < at_once:
-            break
+        if len(rows) < at_once and len(found) <= limit:
+            return Matching(found, None)
         below = rows[-1][0]
-    return found[:limit]
+        looked_at -= at_once
+    if len(found) > limit:
+        below = found[limit - 1]
+    return Matching(found[:limit], below)
 
 
 def shown(connection: sa.Connection, ids: Sequence[int]) -> list[Any]:

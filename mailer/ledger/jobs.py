@@ -155,9 +155,11 @@ def begin_step(connection: sa.Connection, job_id: str, claim: str) -> str | None
 
 def end_step(connection: sa.Connection, job_id: str, step: Step) -> Row:
     """Note what was done, in the transaction that did it."""
+    done = Job.done + step.done
     values: dict[str, Any] = {
         "cursor": step.cursor,
-        "done": Job.done + step.done,
+        "done": done,
+        "total": sa.case((done > Job.total, done), else_=Job.total),
         "changed": Job.changed + step.changed,
     }
     if step.found is not None:

@@ -34,6 +34,9 @@ class HeldBack(NamedTuple):
     suppressed: Suppressed
 
 
+OPENING = ("retried", "resolved: resend")
+"""Actions of audit entries with which a final delivery was to be sent again."""
+
 _CHANGED = (Delivery.id, Delivery.email_id, Delivery.lane, Delivery.recipient)
 
 
@@ -168,7 +171,7 @@ def retry(
     )
     return [
         *_apply(connection, sooner, actor, "brought forward"),
-        *_apply(connection, again, actor, "retried"),
+        *_apply(connection, again, actor, OPENING[0]),
     ]
 
 
@@ -215,7 +218,7 @@ def resolve(
         .values(**values, updated_at=now())
         .returning(*_CHANGED)
     )
-    action = "resolved: sent" if sent else "resolved: resend"
+    action = "resolved: sent" if sent else OPENING[1]
     changed = _apply(connection, statement, actor, action)
     if sent and changed:
         erase_contexts(connection, {one.email_id for one in changed})

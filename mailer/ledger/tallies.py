@@ -27,6 +27,8 @@ class Flow(NamedTuple):
     """The instants at which they begin, the oldest first. The last one is not over."""
     numbers: dict[str, list[int]]
     """Outcome of `SHOWN` -> deliveries, period by period."""
+    is_all: bool
+    """False: so much is not tallied that the newest of it is left out."""
     latencies: dict[str, Counter[int]]
     """Lane -> bucket of `mailer.histogram` -> deliveries, in all periods together."""
 
@@ -94,7 +96,7 @@ def flow(connection: sa.Connection, step: int, periods: int) -> Flow:
         if event.seconds is not None and event.at >= first:
             latencies.setdefault(event.lane, Counter())[bucket(event.seconds)] += 1
     begins = [datetime.fromtimestamp(first + step * one, UTC) for one in range(periods)]
-    return Flow(step, begins, numbers, latencies)
+    return Flow(step, begins, numbers, rest.is_all, latencies)
 
 
 def totals(connection: sa.Connection) -> Totals:

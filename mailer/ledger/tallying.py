@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import takewhile
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -19,9 +18,10 @@ from sqlalchemy.orm import aliased
 from ..db import Database
 from ..expressions import insert, now
 from ..histogram import bucket
-from ..models import Attempt, Delivery, Email, Status
+from ..models import Attempt, AuditEntry, Delivery, Email, Status
 from ..models.tallies import HOUR, MINUTE, STEPS, TEN_MINUTES, Latency, Tallied, Tally
 from ..prepared import Prepared
+from .operations import OPENING
 
 AT_ONCE = 5_000
 """Rows of each kind that are counted in one transaction, or looked at by whoever wants the rest."""
@@ -48,18 +48,31 @@ class Event(NamedTuple):
     """What it took, of what was sent."""
 
 
+class Found(NamedTuple):
+    """A row that is not tallied yet."""
+
+    id: int
+    at: float
+    event: Event | None
+    """None: test mail, which goes nowhere and is not counted."""
+
+
 class Rest(NamedTuple):
     """What is not tallied yet."""
 
     attempt_id: int
     delivery_id: int
     now: float
-    attempts: list[tuple[int, Event | None]]
-    """By id; None: test mail, which goes nowhere and is not counted."""
-    deliveries: list[tuple[int, Event | None]]
+    attempts: list[Found]
+    """By id."""
+    deliveries: list[Found]
+
+    @property
+    def is_all(self) -> bool:
+        return max(len(self.attempts), len(self.deliveries)) < AT_ONCE
 
     def events(self) -> Iterable[Event]:
-        return (event for _, event in (*self.attempts, *self.deliveries) if event)
+        return (one.event for one in (*self.attempts, *self.deliveries) if one.event)
 
 
 _MARKS = Prepared(sa.select(Tallied.attempt_id, Tallied.delivery_id, now()))
@@ -67,6 +80,16 @@ _template = sa.func.coalesce(Email.template, "")
 _any = aliased(Attempt)
 _first_ended_at = (
     sa.select(sa.func.min(_any.ended_at)).where(_any.delivery_id == Delivery.id).scalar_subquery()
+)
+_opened_at = (
+    sa.select(sa.func.max(AuditEntry.at))
+    .where(
+        AuditEntry.delivery_id == Delivery.id,
+        AuditEntry.at <= Attempt.ended_at,
+        sa.or_(*(AuditEntry.action == one for one in OPENING)),
+    )
+    .correlate(Delivery, Attempt)
+    .scalar_subquery()
 )
 _ATTEMPTS = Prepared(
     sa.select(
@@ -84,6 +107,11 @@ _ATTEMPTS = Prepared(
             (Attempt.status != Status.SENT.value, None),
             (Delivery.due_at <= Email.created_at, Attempt.ended_at),
             else_=_first_ended_at,
+        ),
+        sa.case(
+            (Attempt.status != Status.SENT.value, None),
+            (Delivery.due_at <= Email.created_at, None),
+            else_=_opened_at,
         ),
     )
     .join(Delivery, Delivery.id == Attempt.delivery_id)
@@ -115,21 +143,22 @@ def rest(connection: sa.Connection) -> Rest:
     )
 
 
-def _attempt(row: Any) -> tuple[int, Event | None]:
-    id, is_test, *of, created_at, due_at, first_ended_at = row
-    if is_test:
-        return id, None
+def _attempt(row: Any) -> Found:
+    id, is_test, *of, created_at, due_at, first_ended_at, opened_at = row
     event = Event(*of)
-    if first_ended_at is None:
-        return id, event
-    # A deferral moves the due time. Before its first attempt ended it was due in any case.
-    begun_at = max(created_at, min(due_at, first_ended_at))
-    return id, event._replace(seconds=max(0.0, event.at - begun_at))
+    if is_test:
+        return Found(id, event.at, None)
+    if first_ended_at is not None:
+        # A deferral moves the due time. Before its first attempt ended it was due in any case.
+        begun_at = max(created_at, min(due_at, first_ended_at), opened_at or 0.0)
+        event = event._replace(seconds=max(0.0, event.at - begun_at))
+    return Found(id, event.at, event)
 
 
-def _delivery(row: Any) -> tuple[int, Event | None]:
+def _delivery(row: Any) -> Found:
     id, is_test, created_at, lane, template = row
-    return id, None if is_test else Event(created_at, lane, template, "", "accepted", 0)
+    event = Event(created_at, lane, template, "", "accepted", 0)
+    return Found(id, created_at, None if is_test else event)
 
 
 def tally(database: Database, *, for_seconds: float) -> None:
@@ -162,12 +191,12 @@ def _tally_some(database: Database) -> bool:
     return AT_ONCE in (len(attempts), len(deliveries))
 
 
-def _settled(
-    found: list[tuple[int, Event | None]], before: float, last_id: int
-) -> tuple[list[Event | None], int]:
-    """Return what can be counted, and the id of the last of it."""
-    settled = list(takewhile(lambda one: one[1] is None or one[1].at < before, found))
-    return [event for _, event in settled], settled[-1][0] if settled else last_id
+def _settled(found: list[Found], before: float, last_id: int) -> tuple[list[Event | None], int]:
+    """Return what can be counted, and the id of the last of it. Whatever stands before something
+    old is as old, what its clock may have said."""
+    last = max((index for index, one in enumerate(found) if one.at < before), default=-1)
+    settled = found[: last + 1]
+    return [one.event for one in settled], settled[-1].id if settled else last_id
 
 
 def _counted(

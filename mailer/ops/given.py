@@ -8,12 +8,11 @@ from werkzeug.exceptions import BadRequest
 
 ID_MAX = 2**63 - 1
 """As large as ids of rows can be."""
-COUNT_MAX = 2**31 - 1
 
 
-def whole(name: str, given: str, at_most: int = ID_MAX) -> int:
+def whole(name: str, given: str) -> int:
     """Return a whole number from 0. Raises BadRequest, also for what no database can hold."""
-    if given.isascii() and given.isdigit() and len(given) < 20 and int(given) <= at_most:
+    if given.isascii() and given.isdigit() and len(given) < 20 and int(given) <= ID_MAX:
         return int(given)
     raise BadRequest(f"{name}: expected a whole number, got {given[:60]!r}")
 

@@ -9,6 +9,7 @@ from werkzeug.exceptions import BadRequest, NotFound
 
 from ... import health
 from ...ledger import failures
+from ...ledger.failures import Matching
 from ...ledger.record import uuid7
 from ...state import current
 from ..blueprint import Answer, view
@@ -55,14 +56,15 @@ def failed() -> Answer:
 def failure(state: str, cause: str) -> Answer:
     """Show the deliveries of one reason, the newest first."""
     below = whole("below", request.args["below"]) if "below" in request.args else None
-    rows = _shown(state, cause, _SHOWN + 1, below=below)
-    said = rows[:1] or _shown(state, cause, 1)
+    rows, next_id = _shown(state, cause, _SHOWN, below=below)
+    said = rows[:1] or _shown(state, cause, 1)[0]
     return page(
         "failure",
         state=state,
         cause=cause,
-        rows=rows[:_SHOWN],
-        has_more=len(rows) > _SHOWN,
+        rows=rows,
+        is_full=len(rows) == _SHOWN,
+        next_id=next_id,
         said=said[0] if said else None,
         words=failures.fold(said[0].reason) if said else "",
         buttons={verb: BUTTONS[verb] for verb in VERBS[state]},
@@ -73,13 +75,13 @@ def failure(state: str, cause: str) -> Answer:
 @view("GET", "/failed/<state>/<cause>/confirm", role="operator")
 def confirm(state: str, cause: str) -> Answer:
     """Say what would be done, to how many and to whom, before it is. Nothing changes."""
-    looked_at = _matching(state, cause, failures.LOOKED_AT)
+    ids_of_it, next_id = matching(state, cause, failures.LOOKED_AT)
     verb = request.args.get("verb", "")
     if verb not in VERBS[state]:
         expected = ", ".join(VERBS[state])
         raise BadRequest(f"verb: expected one of {expected} for what is {state}, got {verb!r}")
     ids = {whole("ids", one) for one in request.args.getlist("ids")}
-    chosen = current().ledger.meant([id for id in looked_at if not ids or id in ids])
+    chosen = current().ledger.meant([id for id in ids_of_it if not ids or id in ids])
     erased = [one for one in chosen if one.is_erased and verb in _NEED_CONTENT]
     suppressed = [
         one for one in chosen if one.is_suppressed and verb == "retry" and one not in erased
@@ -96,7 +98,7 @@ def confirm(state: str, cause: str) -> Answer:
         meaning=_MEANINGS[verb],
         meant=meant,
         is_some=bool(ids),
-        is_more=len(looked_at) == failures.LOOKED_AT and not ids,
+        looked_at=failures.LOOKED_AT if next_id is not None and not ids else None,
         erased=len(erased),
         suppressed=len(suppressed),
         recipients=recipients[:_NAMED],
@@ -106,17 +108,20 @@ def confirm(state: str, cause: str) -> Answer:
     )
 
 
-def _shown(state: str, cause: str, limit: int, *, below: int | None = None) -> list[Any]:
-    ids = _matching(state, cause, limit, below=below)
-    with current().database.read() as connection:
-        return failures.shown(connection, ids)
-
-
-def _matching(state: str, cause: str, limit: int, *, below: int | None = None) -> list[int]:
+def matching(state: str, cause: str, limit: int, *, below: int | None = None) -> Matching:
+    """Return deliveries of one reason. Raises NotFound."""
     if state not in VERBS:
         raise NotFound(f"Failures are in the states {', '.join(VERBS)}.")
     with current().database.read() as connection:
         return failures.matching(connection, state, cause, below=below, limit=limit)
+
+
+def _shown(
+    state: str, cause: str, limit: int, *, below: int | None = None
+) -> tuple[list[Any], int | None]:
+    ids, next_id = matching(state, cause, limit, below=below)
+    with current().database.read() as connection:
+        return failures.shown(connection, ids), next_id
 
 
 def _hindrances(lanes: set[str]) -> list[str]:
