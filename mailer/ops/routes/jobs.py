@@ -7,7 +7,7 @@ from typing import Any
 from flask import make_response, redirect, request, url_for
 from werkzeug.exceptions import BadRequest, NotFound
 
-from ... import errors, jobs
+from ... import errors, jobs, results
 from ...state import current
 from .. import access
 from ..blueprint import Answer, view
@@ -51,7 +51,8 @@ def job(job_id: str) -> Answer:
     found = _job(job_id)
     if found.kind == "bulk":
         return make_response(redirect(url_for("ops.bulk_send", job_id=job_id), 303))
-    return page("job", job=found)
+    words = results.of_job(current(), found).progress.get("words", "")
+    return page("job", job=found, words=words)
 
 
 @view("POST", "/jobs/<job_id>/stop", role="operator")
