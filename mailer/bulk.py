@@ -52,6 +52,8 @@ SHARED = (
 PREVIEWED = 3
 PROBLEMS_SHOWN = 1_000
 _CSV_CHUNK = 65_536
+_BEGINS_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+"""Also as wide letters, which Excel takes for the others in some languages."""
 _PREVIEWED_TO = "recipient@example.com"
 _OF_A_ROW = frozenset({"to", "context"})
 
@@ -197,8 +199,8 @@ def report(state: State, job_id: str) -> Iterator[tuple[Any, ...]]:
 
 
 def _as_text(value: str | None) -> str | None:
-    """Keep a spreadsheet from taking for a formula what others wrote."""
-    return f"'{value}" if value and value[0] in "=+-@\t\r" else value
+    """Keep a spreadsheet from taking for a formula what others wrote (OWASP, CSV Injection)."""
+    return f"'{value}" if value and value[0] in _BEGINS_FORMULA else value
 
 
 def written(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:

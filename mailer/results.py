@@ -13,6 +13,7 @@ from celery.backends.base import DisabledBackend
 from . import jobs
 from .celery_app import PUBLISHED
 from .errors import NotFound, Unreachable
+from .ledger.jobs import LEASE_SECONDS
 from .state import State
 from .words import one_line
 
@@ -25,6 +26,10 @@ _OF_JOBS = {
     "stopped": states.REVOKED,
     "failed": states.FAILURE,
 }
+
+
+_QUIET_SECONDS = 10.0
+"""A worker says of each step that it is at it: one that was quiet for so long may be gone."""
 
 
 class Result(NamedTuple):
@@ -65,11 +70,19 @@ def of_job(state: State, job: sa.Row[Any]) -> Result:
 
 
 def _waits(state: State, job: sa.Row[Any]) -> str:
-    """Say that no worker has a job that is to go on; nothing while that is as it should be."""
+    """Say why a job that is to go on does not; nothing while that is as it should be."""
     if job.status not in {"queued", "running"}:
         return ""
     seconds = (datetime.now(UTC) - job.lease_until).total_seconds()
-    return _alone(state, seconds)
+    if words := _alone(state, seconds):
+        return words
+    quiet = seconds + LEASE_SECONDS
+    if job.status == "running" and quiet > _QUIET_SECONDS:
+        return (
+            f"nothing was heard of its worker for {quiet:.0f} s; "
+            f"after {LEASE_SECONDS:.0f} s another may take it"
+        )
+    return ""
 
 
 def _alone(state: State, seconds: float) -> str:

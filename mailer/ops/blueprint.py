@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from flask import Blueprint, Response, make_response
 
-from ..errors import NotFound
-from ..web.answers import refusal
 from . import access
 
 console = Blueprint(
@@ -69,12 +67,6 @@ def view(
         return serve
 
     return mount
-
-
-@console.errorhandler(NotFound)
-def _not_found(error: NotFound) -> Response:
-    words = str(error)
-    return refusal("Not here", f"{words[0].upper()}{words[1:]}.", status=404)
 
 
 @console.after_request

@@ -53,8 +53,8 @@ def job(app: Flask) -> str:
 def test_a_job_is_told_as_a_task(app: Flask, call: Call, job: str, status: str, state: str) -> None:
     ready = status in {"done", "stopped"}
     with of(app).database.begin() as connection:
-        ended_at = 1.0 if ready else None
-        connection.execute(sa.update(Job).values(status=status, ended_at=ended_at, done=3))
+        instants = {"ended_at": 1.0 if ready else None, "lease_until": time.time() + 60}
+        connection.execute(sa.update(Job).values(status=status, done=3, **instants))
     code, found = call("GET", f"/results/{job}")
     assert code == 200
     progress = {"current": 3, "total": 7, "changed": 0, "status": status}
@@ -85,6 +85,19 @@ def test_a_job_without_a_worker_says_so(app: Flask, call: Call, job: str, status
         connection.execute(sa.update(Job).values(status=status, lease_until=lease))
     words = call("GET", f"/results/{job}")[1]["progress"]["words"]
     assert words.startswith("no worker has taken it for 4")
+
+
+def test_a_job_whose_worker_is_quiet_says_so_before_its_lease_is_over(
+    app: Flask, call: Call, job: str
+) -> None:
+    of(app).ledger.claim_job(job, "claim")
+    assert "words" not in call("GET", f"/results/{job}")[1]["progress"]
+    with of(app).database.begin() as connection:
+        lease = sa.type_coerce(Job.lease_until, sa.Double) - 40
+        connection.execute(sa.update(Job).values(lease_until=lease))
+    words = call("GET", f"/results/{job}")[1]["progress"]["words"]
+    assert words.startswith("nothing was heard of its worker for 4")
+    assert words.endswith("after 60 s another may take it")
 
 
 def test_an_unknown_id_and_a_key_without_the_scope(call: Call, key: Callable[..., str]) -> None:

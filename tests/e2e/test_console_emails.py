@@ -17,7 +17,9 @@ from mailer.dev.catcher import Catcher
 from mailer.state import of
 
 from ..conftest import AppFactory
-from ..ops.test_xss import PAYLOADS, dispatch_with
+from ..ops.hostile import PAYLOADS
+from ..ops.ways_in import Say, World, email
+from ..receiver import receiver
 from .browser import Watch
 from .test_browser import HTML, PASSWORD
 from .test_console import serious
@@ -46,7 +48,11 @@ def test_hostile_emails_run_nothing_in_the_console(
 ) -> None:
     app, url = console
     members.add(of(app).database, "ann", "operator", PASSWORD, actor="test")
-    ids = [dispatch_with(app, catcher, payload) for payload in PAYLOADS[:20]]
+    said = [Say(payload) for payload in PAYLOADS[:20]]
+    with receiver() as told:
+        for say in said:
+            email(World(app, catcher, told), say)
+    paths = [say.addresses[0].partition("?")[0] for say in said]
     catcher.rules.clear()
     with app.app_context():
         picture = Attachment(
@@ -65,17 +71,17 @@ def test_hostile_emails_run_nothing_in_the_console(
     expect(page.get_by_role("link", name="Emails", exact=True)).to_be_visible()
 
     page.goto(f"{url}/ops/emails")
-    expect(page.get_by_role("row")).to_have_count(2 * len(ids) + 2)
+    expect(page.get_by_role("row")).to_have_count(2 * len(paths) + 2)
     assert serious(page) == []
-    for email_id in ids:
-        page.goto(f"{url}/ops/emails/{email_id}?tab=text")
+    for path in paths:
+        page.goto(f"{url}{path}?tab=text")
         expect(page.get_by_text("What happened")).to_be_visible()
     for payload in PAYLOADS[:5]:
         page.get_by_role("link", name="Emails", exact=True).click()
         page.get_by_label("Search").fill(payload)
         page.keyboard.press("Enter")
         expect(page.get_by_label("Search")).to_have_value(payload)
-    page.goto(f"{url}/ops/emails/{ids[0]}?tab=attachments")
+    page.goto(f"{url}{paths[0]}?tab=attachments")
     assert serious(page) == []
     assert watch.complaints == []
 

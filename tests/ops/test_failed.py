@@ -165,6 +165,23 @@ def test_a_viewer_sees_no_buttons(sign_in: SignIn) -> None:
     assert "Retry…" not in page
 
 
+def test_a_job_that_does_not_move_says_why(app: Flask, sign_in: SignIn) -> None:
+    job_id, ledger = "0193a5b2-1c3d-7abc-8def-0123456789ab", of(app).ledger
+    ledger.add_job(job_id, "retry", {"ids": [1], "below": 2}, actor="ann", total=1)
+    browser = sign_in()
+
+    def shown_after(seconds: float) -> str:
+        with of(app).database.begin() as connection:
+            lease = sa.type_coerce(Job.lease_until, sa.Double) - seconds
+            connection.execute(sa.update(Job).values(lease_until=lease))
+        return browser.get(f"/ops/jobs/{job_id}").text
+
+    assert "It waits for a worker: no worker has taken it for 4" in shown_after(40)
+    ledger.claim_job(job_id, "claim")
+    assert "At work." in shown_after(0)
+    assert "It does not move: nothing was heard of its worker for 4" in shown_after(40)
+
+
 def test_a_job_is_stopped(app: Flask, sign_in: SignIn) -> None:
     job_id = "0193a5b2-1c3d-7abc-8def-0123456789ab"
     of(app).ledger.add_job(job_id, "retry", {"ids": [1], "below": 2}, actor="ann", total=1)

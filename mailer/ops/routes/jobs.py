@@ -7,7 +7,7 @@ from typing import Any
 from flask import make_response, redirect, request, url_for
 from werkzeug.exceptions import BadRequest
 
-from ... import jobs
+from ... import jobs, results
 from ...errors import NotFound
 from ...ledger import failures
 from ...ledger.failures import Matching
@@ -62,7 +62,8 @@ def job(job_id: str) -> Answer:
     found = current().ledger.job(job_id)
     if found.kind == "bulk":
         return make_response(redirect(url_for("ops.bulk_send", job_id=job_id), 303))
-    return page("job", job=found)
+    words = results.of_job(current(), found).progress.get("words", "")
+    return page("job", job=found, words=words)
 
 
 @view("POST", "/jobs/<job_id>/stop", role="operator")

@@ -6,7 +6,7 @@
   const LOST = "The service does not answer; trying again.";
   const THOUSANDS = new Intl.NumberFormat("en");
   const SHORTEST = 1000;
-  const LONGEST = 15000;
+  const LONGEST = 5000;
 
   const number = (value) => THOUSANDS.format(value).replaceAll(",", "\u202f");
 
@@ -23,12 +23,12 @@
       if (name === "words") found.hidden = !words;
     };
     let wait = SHORTEST;
-    let first = null; // where the present phase was seen first, and when
+    let first = null; // where it was when it was last seen to begin or to go on, and when
 
     const show = (result) => {
       const { current, total, status, found, words } = result.progress;
       const phase = `${status} ${found?.phase} ${total}`;
-      if (first?.phase !== phase) first = { phase, current, at: Date.now() };
+      if (words || first?.phase !== phase) first = { phase, current, at: Date.now() };
       const before = bar.value;
       bar.max = Math.max(total, 1);
       bar.value = result.successful ? bar.max : current;
@@ -56,6 +56,8 @@
         if (result.ready) return undefined;
       } catch {
         say("words", LOST);
+        say("pace", "");
+        first = null;
         wait = Math.min(wait * 2, LONGEST);
       }
       return setTimeout(ask, wait);
