@@ -65,7 +65,7 @@ class _Collector(Collector):
         )
         workers = presence.workers(self._state.traffic.shared)
         if workers is not None:
-            there = sum(one <= presence.SEEN_WITHIN_SECONDS for one in workers.values())
+            there = sum(map(presence.is_there, workers.values()))
             yield _gauge("mailer_workers", "Workers that were seen lately.", (), {(): there})
         if found.counts:
             yield from _open(found.counts)
@@ -97,6 +97,12 @@ def _open(counts: Counts) -> Iterator[Metric]:
         {(lane,): counts.deferred.get(lane, 0) for lane in LANES},
     )
     yield _gauge(
+        "mailer_unknown_deliveries",
+        "Deliveries of which somebody has to say whether they arrived.",
+        (),
+        {(): counts.unknown},
+    )
+    yield _gauge(
         "mailer_oldest_due_seconds",
         "For how long the oldest due delivery has been due; 0 when none is.",
         ("lane",),
@@ -122,7 +128,12 @@ def _transports(found: list[Standing]) -> Iterator[Metric]:
         "mailer_transport_state",
         "1 for the state that a transport is in, 0 for the others.",
         ("transport", "state"),
-        {(one.name, state): one.state == state for one in found for state in _TRANSPORT_STATES},
+        {
+            (one.name, state): one.state == state
+            for one in found
+            if not one.dsn.rule.is_test  # a catcher may be away
+            for state in _TRANSPORT_STATES
+        },
     )
     yield _gauge(
         "mailer_transport_connections",
@@ -144,7 +155,7 @@ def _totals(totals: Totals) -> Iterator[Metric]:
         yield counter
     latency = HistogramMetricFamily(
         "mailer_latency_seconds",
-        "From when a delivery was accepted, or due if that was later, until the server had it.",
+        "From when a delivery was accepted, or due, or retried, until the server had it.",
         labels=("lane",),
     )
     for lane in sorted({one.lane for one in totals.latencies}):

@@ -28,6 +28,8 @@ _WAITS_SECONDS = 60.0
 """Mail that has been due for so long should have left."""
 _GROWTH_MINUTES = 10
 _GROWTH_LEAST = 20
+_FAILED_LEAST = 10
+_FAILED_SHARE = 0.1
 _FAILURES_LOOKED_AT = 1_000
 """The newest of each state: enough to see what goes wrong now."""
 _FAILURES_SHOWN = 5
@@ -94,6 +96,8 @@ def _look(
         *(words for one in transports for words in one.alerts),
         *_waiting(counts),
         *_growing(lately),
+        *_failing(lately),
+        *_undecided(counts),
         *_resting(counts, transports),
     ]
     return Overview(
@@ -110,22 +114,18 @@ def _look(
 
 def _verdict(found: Health, workers: dict[str, float] | None, reasons: list[str]) -> Verdict:
     broken = [f"{one.name}: {one.details or one.reason}" for one in found.checks if not one.ok]
+    if workers is not None and not any(map(presence.is_there, workers.values())):
+        broken.insert(0, "no worker is running")
     if found.counts:
         broken += [
             f"lane {lane}: mail is due and nobody sends it"
             for lane in health.late_lanes(found.counts)
         ]
-    if workers is not None and not any(map(_is_there, workers.values())):
-        broken.append("no worker is running")
     if broken:
         return Verdict("bad", "Mail is not flowing as it should.", [*broken, *reasons])
     if reasons:
         return Verdict("wait", "Mail is flowing; somebody should look.", reasons)
     return Verdict("good", "Mail is flowing.", [])
-
-
-def _is_there(seconds: float) -> bool:
-    return seconds <= presence.SEEN_WITHIN_SECONDS
 
 
 def _waiting(counts: Counts) -> list[str]:
@@ -146,13 +146,30 @@ def _growing(flow: Flow) -> list[str]:
     return [f"deferrals grow: {now} in the last {_GROWTH_MINUTES} minutes, {before} before"]
 
 
+def _failing(flow: Flow) -> list[str]:
+    failed = flow.total("failed")
+    ended = failed + flow.total("sent")
+    if failed < _FAILED_LEAST or failed < _FAILED_SHARE * ended:
+        return []
+    return [f"{failed} of {ended} emails failed in the last hour"]
+
+
+def _undecided(counts: Counts) -> list[str]:
+    if not counts.unknown:
+        return []
+    many = "1 email" if counts.unknown == 1 else f"{counts.unknown} emails"
+    return [f"of {many} somebody has to say whether the server has it"]
+
+
 def _resting(counts: Counts, transports: list[Standing]) -> list[str]:
     paused = [f"lane {name} is paused by {one.actor}" for name, one in counts.paused.items()]
     for one in transports:
         if one.paused:
             paused.append(f"transport {one.name} is paused by {one.paused.actor}")
-        elif one.state == "open":
-            paused.append(f"transport {one.name} could not be used when last tried")
+        elif one.state in {"open", "half-open"} and not one.dsn.rule.is_test:
+            words = f"transport {one.name} could not be used when last tried"
+            until = "" if one.state == "open" else "; the next email finds out, or a test of it"
+            paused.append(f"{words}{until}")
     return paused
 
 

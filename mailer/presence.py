@@ -39,6 +39,11 @@ def workers(shared: Shared) -> dict[str, float] | None:
     }
 
 
+def is_there(seconds: float) -> bool:
+    """Say whether a worker that was last seen so long ago lives."""
+    return seconds <= SEEN_WITHIN_SECONDS
+
+
 def _read(value: Any) -> dict[str, float]:
     known = value if isinstance(value, dict) else {}
     return {name: at for name, at in known.items() if isinstance(at, (int, float))}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from . import circuit as circuits
 from .circuit import Circuit
 from .dsn import Dsn
+from .outcome import Outcome
 from .quota import Quota
 from .routing import steps
 from .shared import Shared
@@ -73,6 +75,17 @@ class Traffic:
         """Return the time, and what is known of each transport."""
         seen = self.shared.read(map(key, self.dsns))
         return seen.now, {name: Known.read(seen.values.get(key(name))) for name in self.dsns}
+
+    def note(self, name: str, outcome: Outcome) -> tuple[Circuit, Circuit, float]:
+        """Let all workers know what an outcome tells of a transport. Return what was known of it,
+        what is known now, and the time."""
+
+        def change(value: Any, now: float) -> tuple[Any, tuple[Circuit, Circuit, float]]:
+            known = Known.read(value)
+            changed = circuits.after(known.circuit, outcome, now)
+            return known._replace(circuit=changed).written(), (known.circuit, changed, now)
+
+        return self.shared.update(key(name), change)
 
     def close(self) -> None:
         """Close the connections that are kept."""

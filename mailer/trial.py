@@ -12,6 +12,7 @@ from .composition import default_sender, message_id
 from .content import Address, Content
 from .errors import NotFound, SettingError
 from .ledger.record import uuid7
+from .outcome import Kind, Outcome
 from .smtp import Envelope, Server
 from .state import State
 from .transport import Step, Transport
@@ -36,11 +37,11 @@ def converse(
     state: State, transport: Transport, address: str | None = None, *, is_impatient: bool = False
 ) -> Iterator[Step]:
     """Talk to the server of a transport over a new connection, past ledger and workers. Yield all
-    that is said, less the secrets; the last step is the result. Sends a short message to
-    ``address``, if there is one. Raises SettingError."""
+    that is said, less the secrets; the last step is the result: if it is a good one, mail uses the
+    transport again. Sends a short message to ``address``, if there is one. Raises SettingError."""
     envelope = None if address is None else _envelope(state, transport.server, address)
     if not is_impatient:
-        return transport.test(envelope)
+        return _noted(state, transport, transport.test(envelope))
     server = transport.server
     hasty = replace(
         server,
@@ -48,7 +49,15 @@ def converse(
         final_timeout=min(server.final_timeout, IMPATIENT_SECONDS),
     )
     until = monotonic() + IMPATIENT_SECONDS
-    return Transport(transport.name, hasty).test(envelope, until=until)
+    return _noted(state, transport, Transport(transport.name, hasty).test(envelope, until=until))
+
+
+def _noted(state: State, transport: Transport, steps: Iterator[Step]) -> Iterator[Step]:
+    for step in steps:
+        outcome = step.outcome or Outcome(Kind.SENT)  # without a message: it can be used
+        if step.who == "result" and outcome.kind is Kind.SENT:
+            state.traffic.note(transport.name, outcome)
+        yield step
 
 
 def _envelope(state: State, server: Server, address: str) -> Envelope:

@@ -196,12 +196,7 @@ class Turn:
         if circuits.after(believed, outcome, 0) == believed:
             return
 
-        def change(value: Any, now: float) -> tuple[Any, tuple[Circuit, Circuit, float]]:
-            known = Known.read(value)
-            changed = circuits.after(known.circuit, outcome, now)
-            return known._replace(circuit=changed).written(), (known.circuit, changed, now)
-
-        before, after, now = self._traffic.shared.update(key(name), change)
+        before, after, now = self._traffic.note(name, outcome)
         self._looked_at = None
         if after == CLOSED:
             self._unwell.discard(name)

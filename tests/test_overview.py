@@ -8,11 +8,15 @@ import pytest
 from flask import Flask
 from redis import Redis
 
-from mailer import delivery, dispatch, overview, presence
+from mailer import delivery, dispatch, overview, presence, trial
+from mailer.circuit import Circuit
 from mailer.dev.catcher import Catcher
+from mailer.ledger import Filters
 from mailer.models import LANES
+from mailer.outcome import Kind, Outcome
 from mailer.overview import Overview
 from mailer.state import State, of
+from mailer.traffic import Known, key
 
 from .conftest import AppFactory, let_time_pass
 from .test_watch import nobody_sweeps_for
@@ -144,3 +148,38 @@ def test_without_redis_the_workers_are_not_known(app: Flask, redis_url: str) -> 
             client.config_set("maxclients", 1000)
     assert found.workers is None
     assert any(reason.startswith("redis: not reachable") for reason in found.verdict.reasons)
+
+
+def test_a_transport_that_nobody_tries_again_is_worth_a_look_until_it_is_tested(app: Flask) -> None:
+    state = of(app)
+    state.traffic.note("default", Outcome(Kind.UNAVAILABLE, "connect", words="refused"))
+    long_ago = Known(Circuit(trips=1, opened_at=9, open_until=10, failed_at=9)).written()
+    state.traffic.shared.update(key("default"), lambda _, now: (long_ago, None))
+    assert look(app).verdict[::2] == (
+        "wait",
+        [
+            "transport default could not be used when last tried; the next email finds out,"
+            " or a test of it"
+        ],
+    )
+    with app.app_context():
+        list(trial.converse(state, trial.named(state, None)))
+    assert look(app).verdict.level == "good"
+
+
+def test_much_that_failed_is_worth_a_look(app: Flask, catcher: Catcher) -> None:
+    catcher.script("rcpt", "550 5.7.1 No", times=10)
+    send(app, 20)
+    assert look(app).verdict[::2] == ("wait", ["10 of 20 emails failed in the last hour"])
+
+
+def test_what_is_unknown_is_worth_a_look_until_somebody_decides(
+    app: Flask, catcher: Catcher
+) -> None:
+    catcher.script("dot", "drop")
+    state = send(app, on_unknown="hold")
+    assert look(app).verdict[::2] == (
+        "wait", ["of 1 email somebody has to say whether the server has it"]
+    )  # fmt: skip
+    state.ledger.resolve(Filters(), sent=True, actor="ada")
+    assert look(app).verdict.level == "good"

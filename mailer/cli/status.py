@@ -10,6 +10,7 @@ import click
 from flask.cli import with_appcontext
 from kombu.utils.url import maybe_sanitize_url
 
+from .. import presence
 from ..health import Check, alerts, examine, lanes_without_transport, late_lanes
 from ..ledger.counts import Counts
 from ..models import LANES, Status
@@ -29,10 +30,10 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """Say whether the ledger, Redis and the workers are well, and what waits in each lane.
 
     Exit code 0: all is well. 1: the database is not migrated or not reachable, Redis is not
-    reachable, the scheduler (beat) was not seen for a minute, the last that a lane heard is that
-    no SMTP server can be used, a lane has mail that has been due for 2 minutes and that nobody
-    sends, a transport refuses the login or TLS, or a server refused most of what it was given in
-    the last ten minutes. `transports` says more about those.
+    reachable, the scheduler (beat) was not seen for a minute, mail is due and no worker is running,
+    the last that a lane heard is that no SMTP server can be used, a lane has mail that has been due
+    for 2 minutes and that nobody sends, a transport refuses the login or TLS, or a server refused
+    most of what it was given in the last ten minutes. `transports` says more about those.
     Mail that failed is no reason: it waits for `retry`. A paused lane is none either.
 
     \b
@@ -47,7 +48,10 @@ def status(ctx: click.Context, as_json: bool) -> None:
     lanes = _lanes(counts, state.ledger.troubles()) if counts else {}
     late = late_lanes(counts) if counts else []
     alarming = alerts(state) if counts else []
-    healthy = health.ok and not late and not alarming
+    workers = presence.workers(state.traffic.shared)
+    there = None if workers is None else sum(map(presence.is_there, workers.values()))
+    nobody_sends = there == 0 and counts is not None and any(counts.due.values())
+    healthy = health.ok and not late and not alarming and not nobody_sends
     if as_json:
         output.print_json(
             {
@@ -58,6 +62,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 },
                 "database": {"url": _database_url(state), "problem": database_problem},
                 "redis": {"url": _redis_url(state), "problem": redis_problem},
+                "workers": there,
                 "oldest_due_seconds": counts and counts.oldest_due_seconds,
                 "late_lanes": late,
                 "lanes_without_transport": lanes_without_transport(state, counts) if counts else [],
@@ -73,6 +78,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"redis      {_redis_line(state, redis_problem)}")
         click.echo(f"scheduler  {health.scheduler.reason}")
         click.echo(f"transport  {health.transport.reason}")
+        click.echo(f"workers    {_workers_line(there)}")
+        if nobody_sends:
+            click.echo("mail is due, and no worker is running")
         if counts:
             _print_lanes(lanes)
             _print_deferrals(counts)
@@ -82,6 +90,12 @@ def status(ctx: click.Context, as_json: bool) -> None:
         for words in alarming:
             click.echo(output.printable(words))
     ctx.exit(0 if healthy else 1)
+
+
+def _workers_line(there: int | None) -> str:
+    if there is None:
+        return "not known: they say so in Redis"
+    return f"{there or 'none'} seen lately"
 
 
 def _problem(check: Check) -> str | None:

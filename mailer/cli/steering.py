@@ -83,8 +83,9 @@ def cancel(**options: Any) -> None:
 @click.command(short_help="Say what became of deliveries that are unknown.")
 @_steering_options
 @click.argument("email_ids", metavar="ID...", nargs=-1, required=True)
-@click.option("--sent/--resend", default=None, help="The server has it, or: send it again.")
-def resolve(sent: bool | None, **options: Any) -> None:
+@click.option("--sent", is_flag=True, help="The server has it.")
+@click.option("--resend", is_flag=True, help="Send it again.")
+def resolve(sent: bool, resend: bool, **options: Any) -> None:
     """Say what became of deliveries that are unknown: the server has them, or it has not.
 
     With --sent they are sent and nothing more happens; with --resend they are sent again, with
@@ -95,8 +96,9 @@ def resolve(sent: bool | None, **options: Any) -> None:
       mailer resolve 0193a5b2-1c3d-7abc --sent
       mailer resolve 0193a5b2-1c3d-7abc --resend
     """
-    if sent is None:
-        raise click.UsageError("expected --sent or --resend: what became of it?")
+    if sent == resend:
+        got = "both" if sent else "neither"
+        raise click.UsageError(f"expected --sent or --resend, got {got}: what became of it?")
     verb = partial(dispatcher.resolve, sent=sent)
     _steer(verb, {Status.UNKNOWN}, "resolve", "resolved", **options)
 

@@ -52,6 +52,8 @@ class Counts(NamedTuple):
     deferrals: dict[str, Deferral]
     """For each lane that has one: of what waits for another attempt, or is due for it again, less
     test mail."""
+    unknown: int
+    """Deliveries of which somebody has to say whether they arrived."""
     paused: dict[str, switches.Pause]
     """The lanes whose mail waits because somebody said so."""
     paused_transports: dict[str, switches.Pause]
@@ -74,6 +76,9 @@ _ANY_DUE = (
     )
     .limit(1)
 )
+
+
+_UNKNOWN = sa.select(sa.func.count()).where(IS_TROUBLE, Delivery.status == Status.UNKNOWN.value)
 
 
 def troubles(connection: sa.Connection) -> dict[str, dict[str, int]]:
@@ -131,6 +136,7 @@ def counts(connection: sa.Connection) -> Counts:
         ages,
         deferred,
         deferrals,
+        connection.execute(_UNKNOWN).scalar_one(),
         switches.paused(connection, "lane"),
         switches.paused(connection, "transport"),
         sweeping.seconds_since_scheduled(connection),

@@ -12,6 +12,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
+from mailer import presence
 from mailer.cli import group
 from mailer.db import Database
 from mailer.dev.catcher import Catcher
@@ -37,13 +38,28 @@ def test_all_is_well_with_an_empty_ledger_and_a_redis(make_app: AppFactory, redi
     result = status(make_app(CELERY={"broker_url": redis_url}))
 
     assert result.exit_code == 0
-    ledger, redis, scheduler, transport, _, head, *lanes = result.stdout.splitlines()
+    ledger, redis, scheduler, transport, workers, _, head, *lanes = result.stdout.splitlines()
     assert ledger.endswith("ledger.sqlite3: migrated")
     assert redis == f"redis      {redis_url}: reachable"
     assert re.fullmatch(r"scheduler  seen \d+ s ago", scheduler)
     assert transport == "transport  usable as far as is known"
+    assert workers == "workers    none seen lately"
     assert head.split()[:5] == ["LANE", "QUEUED", "DUE", "DEFERRED", "SENDING"]
     assert [line.split()[0] for line in lanes] == ["critical", "default", "bulk"]
+
+
+def test_mail_that_is_due_without_a_worker_is_not_well(
+    make_app: AppFactory, redis_url: str
+) -> None:
+    app = make_app(CELERY={"broker_url": redis_url})
+    presence.announce(of(app).traffic.shared, "tests@host")
+    app.test_cli_runner().invoke(group, [*HELLO, "--to", "bob@example.com"])
+    assert status(app).exit_code == 0
+    presence.leave(of(app).traffic.shared, "tests@host")
+    result = status(app)
+    assert result.exit_code == 1
+    assert "mail is due, and no worker is running" in result.stdout
+    assert json.loads(status(app, "--json").stdout)["workers"] == 0
 
 
 def test_status_counts_by_lane(run: Run, app: Flask) -> None:
@@ -106,7 +122,7 @@ def test_an_smtp_server_that_is_away_is_not_well(make_app: AppFactory) -> None:
     assert result.stdout.splitlines()[-1] == (
         f"lane default: 1 deferred, the newest: connect: 127.0.0.1:{port}: Connection refused"
     )
-    head, row = result.stdout.splitlines()[5], result.stdout.splitlines()[7]
+    head, row = result.stdout.splitlines()[6], result.stdout.splitlines()[8]
     assert dict(zip(head.split(), row.split(), strict=False))["DEFERRED"] == "1"
     document = json.loads(status(app, "--json").stdout)
     assert not document["healthy"]

@@ -267,3 +267,10 @@ def test_who_says_yes_is_not_asked(on_terminal: OnTerminal, app: Flask, refused:
 
     assert (code, "?" in output) == (0, False)
     assert states(app) == ["sent", "sent"]
+
+
+@pytest.mark.parametrize(("flags", "got"), [([], "neither"), (["--sent", "--resend"], "both")])
+def test_what_became_of_it_is_said_one_way(run: Run, flags: list[str], got: str) -> None:
+    result = run("resolve", "0193a5b2", *flags)
+    assert result.exit_code == 2
+    assert f"expected --sent or --resend, got {got}" in result.stderr
