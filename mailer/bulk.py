@@ -245,11 +245,8 @@ def _check_shared(state: State, request: Request) -> None:
 def _store(state: State, file_id: str, upload: Upload) -> tuple[Form, int, str]:
     """Store a file part by part; return how it is written, how many lines it has, its digest."""
     digest = sha256()
-    parts = recipients.cut(upload.chunks, is_csv=upload.is_csv)
-    head = next(parts, None)
-    if head is None:
-        raise UnreadableFile("expected at least one recipient, got an empty file")
-    form = recipients.form(head, is_csv=upload.is_csv)
+    form, parts = recipients.read(upload.chunks, is_csv=upload.is_csv)
+    head = next(parts)
     if next(recipients.rows(head, form), None) is None:
         raise UnreadableFile("expected at least one recipient, got none")
     lines = 0

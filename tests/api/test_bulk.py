@@ -94,6 +94,8 @@ def test_a_file_is_sent_as_it_is(app: Flask, call: Call, key: Callable[..., str]
     [
         (b"", {}, "422 expected at least one recipient, got an empty file"),
         (b"name\nx\n", {}, "422 line 1: expected a column email or to, got name"),
+        (b"to\ra@b.example\r", {}, "422 line 1: expected lines that end with"),
+        (b"to," + b"x" * 140_000, {"max_bytes": 200_000}, "422 line 1: expected CSV: field larger"),
         (b"email\n", {}, "422 expected at least one recipient, got none"),
         (b"email\na@b.example\n", {"content_type": "text/plain"}, "415 Content-Type: expected"),
         (b"email\na@b.example\n", {"template": "x"}, "422 template: no email template is called"),
@@ -104,7 +106,7 @@ def test_a_file_is_sent_as_it_is(app: Flask, call: Call, key: Callable[..., str]
 def test_a_file_that_cannot_be_sent_is_refused(
     app: Flask, key: Callable[..., str], data: bytes, more: Any, refused: str
 ) -> None:
-    app.config["MAILER_MAX_BULK_BYTES"] = 1_000
+    app.config["MAILER_MAX_BULK_BYTES"] = more.pop("max_bytes", 1_000)
     answer = upload(app, key(), data, **more)
     assert f"{answer.status_code} {answer.get_json()['message']}".startswith(refused)
 

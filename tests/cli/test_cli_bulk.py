@@ -112,6 +112,8 @@ def test_a_file_that_cannot_be_read_says_why(run: Run, people: Path) -> None:
     done = run("bulk", "welcome", str(people))
     assert done.exit_code == 1
     assert done.output == "mailer: line 1: expected a column email or to, got name\n"
+    people.write_text("to,a\rb\nx@shop.example,1\n")
+    assert "mailer: line 1: expected lines" in run("bulk", "welcome", str(people)).output
 
 
 def test_it_is_listed_shown_steered_and_reported(
