@@ -141,6 +141,23 @@ def rows(part: Part, form: Form, *, after: int = 0) -> Iterator[Row]:
     return _csv_rows(part, form, after) if form.delimiter else _json_rows(part, after)
 
 
+def without(part: Part, form: Form, address: str) -> Part:
+    """Return a part in which the rows of a person are blank, and those that name them and cannot be
+    read. ``address``: in lower case."""
+    lines = list(_lines([part.data]))
+    for row in rows(part, form):
+        its = slice(row.line - part.first_line, row.last_line - part.first_line + 1)
+        written = b"".join(lines[its]).decode(errors="replace") if row.wrong else ""
+        if address == _email(row.to) or address in written.lower():
+            lines[its] = [b"\n"] * (row.last_line - row.line + 1)
+    return part._replace(data=b"".join(lines))
+
+
+def _email(to: str) -> str:
+    """Return what stands for the mailbox in ``a@b.example`` or ``Name <a@b.example>``."""
+    return to.rpartition("<")[2].rstrip("> ").lower()
+
+
 def _text(lines: Iterable[bytes], first_line: int) -> Iterator[str]:
     """Yield lines as text; what is not UTF-8 is marked in them."""
     for number, line in enumerate(lines, first_line):

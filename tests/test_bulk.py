@@ -17,6 +17,7 @@ from mailer.bulk import Upload
 from mailer.dev.catcher import Catcher
 from mailer.drafting import Request
 from mailer.errors import IdempotencyConflict, InvalidEmail, NotFound, Refused, UnreadableFile
+from mailer.ledger.jobs import Lost
 from mailer.ledger.record import uuid7
 from mailer.models import BulkPart, BulkRow, Delivery, Email, Job
 from mailer.recipients import Part
@@ -293,6 +294,65 @@ def test_a_person_who_is_purged_is_not_mailed(state: State, catcher: Catcher) ->
     assert (run(state, checked).changed, run(state, unchecked).found["rows"]) == (2, 1)
     with state.database.read() as connection:
         assert "p1@shop.example" not in set(connection.scalars(sa.select(BulkRow.address)))
+
+
+def test_a_purge_of_one_person_costs_no_other_an_email(state: State, catcher: Catcher) -> None:
+    others = ["joann@shop.example", "ann@shop.example.org", "bob@shop.example"]
+    rows = [
+        '"a\nb",ann@shop.example',
+        *[f"x,{one}" for one in others],
+        'c,"Ann <ANN@shop.example>"',
+        "d",
+        "ann@shop.example",
+    ]
+    text = "start_url,email\n" + "\n".join(rows)
+    shared = {"template": "welcome"}
+    checked, unchecked = (create(state, text, shared=shared, skip_bad=True) for _ in range(2))
+    run(state, checked)
+    state.ledger.purge("ann@shop.example", actor="ann")
+    job = state.ledger.job(checked)
+    assert job.total == 3
+    assert job.found == {"phase": "sending", "rows": 5, "bad": 2, "duplicate": 0, "suppressed": 0}
+    with state.database.read() as connection:
+        files = connection.scalars(sa.select(BulkPart.data))
+        assert set(files) == {
+            b"start_url,email\n\n\n" + "".join(f"x,{one}\n" for one in others).encode() + b"\nd\n\n"
+        }
+    run(state, unchecked)
+    for job_id in (checked, unchecked):
+        bulk.start(state, job_id, actor="ann")
+        job = run(state, job_id)
+        assert (job.status, job.done, job.total, job.changed) == ("done", 3, 3, 3)
+        mailed = [row["address"] for row in report(state, job_id) if row["email_id"]]
+        assert mailed == others
+
+
+def test_a_person_is_purged_from_json_however_it_is_written(state: State) -> None:
+    job_id = create(
+        state,
+        '{"email": "ann\\u0040shop.example"}\n{"to": 7, "x": "ann@shop.example"}\n'
+        '{"to": "bob@shop.example"}\n',
+    )
+    state.ledger.purge("Ann@shop.example", actor="ann")
+    with state.database.read() as connection:
+        assert connection.scalar(sa.select(BulkPart.data)) == b'\n\n{"to": "bob@shop.example"}\n'
+    assert run(state, job_id).found["rows"] == 1
+
+
+def test_a_step_that_was_prepared_before_a_purge_is_not_done(
+    state: State, catcher: Catcher
+) -> None:
+    job_id = create(state, addresses(range(3)), confirm=True)
+    job = state.ledger.claim_job(job_id, "first")
+    assert job is not None
+    apply = bulk_steps.prepare(state, job)
+    state.ledger.purge("p1@shop.example", actor="ann")
+    with pytest.raises(Lost):
+        state.ledger.step_job(job_id, "first", apply)
+    assert state.ledger.sweep().jobs_due == [job_id]
+    assert run(state, job_id).changed == 2
+    mailed = [message.recipients for message in catcher.messages()]
+    assert mailed == [("p0@shop.example",), ("p2@shop.example",)]
 
 
 def test_old_sends_and_files_that_broke_off_are_deleted(
