@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from . import jobs, recipients
-from .bulk_steps import FOUND, first
+from .bulk_steps import FOUND, first, of_all
 from .composition import unsubscribe_link
 from .content import Content
 from .doorbell import JOBS
@@ -55,7 +55,6 @@ _CSV_CHUNK = 65_536
 _BEGINS_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 """Also as wide letters, which Excel takes for the others in some languages."""
 _PREVIEWED_TO = "recipient@example.com"
-_OF_A_ROW = frozenset({"to", "context"})
 
 
 class Upload(NamedTuple):
@@ -159,7 +158,7 @@ def pause(state: State, job_id: str, *, actor: str) -> bool:
 
 
 def resume(state: State, job_id: str, *, actor: str) -> bool:
-    """Go on after a pause. False: it does not rest."""
+    """Go on after a pause, or a failure that was mended. False: it does not rest."""
     find(state, job_id)
     return jobs.ask(state, job_id, "queued", actor=actor)
 
@@ -237,9 +236,8 @@ def _check_shared(state: State, request: Request) -> None:
     try:
         draft(state, request)
     except InvalidEmail as error:
-        shared = [one for one in error.problems if one.field.partition("[")[0] not in _OF_A_ROW]
-        if shared:
-            raise InvalidEmail(shared) from error
+        if problems := of_all(error):
+            raise InvalidEmail(problems) from error
 
 
 def _store(state: State, file_id: str, upload: Upload) -> tuple[Form, int, str]:

@@ -242,15 +242,56 @@ def test_one_that_is_being_checked_cannot_be_started(state: State) -> None:
 def test_a_row_that_turned_bad_since_is_left_out(
     state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = create(state, addresses(range(3)))
+    monkeypatch.setitem(state.config, "MAILER_ALLOW_TEST_DOMAINS", True)
+    job_id = create(state, addresses(range(3)) + "p@localhost\n")
     run(state, job_id)
     bulk.start(state, job_id, actor="ann")
-    monkeypatch.setitem(state.config, "MAIL_DEFAULT_SENDER", None)
+    monkeypatch.setitem(state.config, "MAILER_ALLOW_TEST_DOMAINS", False)
     job = run(state, job_id)
-    assert (job.status, job.done, job.changed, job.found["bad"]) == ("done", 3, 0, 3)
-    assert {row["words"] for row in report(state, job_id)} == {
-        "sender: expected one, because MAIL_DEFAULT_SENDER is not set"
-    }
+    assert (job.status, job.done, job.changed, job.found["bad"]) == ("done", 4, 3, 1)
+    assert report(state, job_id)[3]["words"].startswith("to: expected one address")
+
+
+@pytest.mark.parametrize("phase", ["checking", "sending"])
+def test_what_turned_wrong_with_all_of_them_waits_to_be_mended(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    job_id = create(state, addresses(range(3)))
+    if phase == "sending":
+        run(state, job_id)
+        bulk.start(state, job_id, actor="ann")
+    with monkeypatch.context() as patch:
+        patch.setitem(state.config, "MAIL_DEFAULT_SENDER", None)
+        job = run(state, job_id)
+    words = "sender: expected one, because MAIL_DEFAULT_SENDER is not set"
+    assert (job.status, job.words, job.found["bad"]) == ("paused", words, 0)
+    assert bulk.resume(state, job_id, actor="ann")
+    assert state.ledger.job(job_id).words is None
+    job = run(state, job_id)
+    assert (job.status, job.found["bad"]) == (
+        ("checked", 0) if phase == "checking" else ("done", 0)
+    )
+    assert len(catcher.messages()) == job.changed == (0 if phase == "checking" else 3)
+
+
+def test_one_that_failed_by_a_bug_is_resumed_or_cancelled(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*of_what: Any) -> Any:
+        raise ZeroDivisionError
+
+    mended, ended = (create(state, addresses(range(3)), confirm=True) for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk_steps, "drafted", fails)
+        for job_id in (mended, ended):
+            with pytest.raises(ZeroDivisionError):
+                run(state, job_id)
+            assert state.ledger.job(job_id).status == "failed"
+    assert bulk.resume(state, mended, actor="ann")
+    job = run(state, mended)
+    assert (job.status, job.words, job.changed) == ("done", None, 3)
+    assert bulk.cancel(state, ended, unsent=False, actor="ann")
+    assert not bulk.resume(state, ended, actor="ann")
 
 
 def test_a_key_holds_for_each_row(state: State) -> None:

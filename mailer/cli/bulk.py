@@ -251,7 +251,8 @@ def _watch(state: State, bulk_id: str, *, until_checked: bool = False) -> None:
     if job.status == "failed":
         raise click.ClickException(f"it failed: {job.words}")
     if not until_checked:
-        click.echo(f"{bulk_id}: {stage}, {output.count(job.changed, 'email')} accepted")
+        why = f": {output.printable(job.words)}" if job.words else ""
+        click.echo(f"{bulk_id}: {stage}, {output.count(job.changed, 'email')} accepted{why}")
 
 
 def _follow(state: State, bulk_id: str, stage: str) -> None:

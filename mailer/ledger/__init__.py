@@ -343,7 +343,8 @@ class Ledger:
         return is_new
 
     def claim_job(self, job_id: str, claim: str) -> sa.Row[Any] | None:
-        """Take a job for one worker. None: another has it, or there is nothing to do."""
+        """Take a job for one worker, or give it up because it kills them: then it has ended. None:
+        another has it, or there is nothing to do."""
         with self.database.begin() as connection:
             return jobs.claim(connection, job_id, claim)
 
@@ -362,13 +363,14 @@ class Ledger:
     def leave_job(
         self, job_id: str, claim: str, status: str, words: str | None = None
     ) -> sa.Row[Any] | None:
-        """Give a job up: ``queued`` for the next worker, or for good."""
+        """Give a job up: ``queued`` for the next worker, unless something else is asked of it; or
+        ``paused`` or ``failed``. None: it was not ours."""
         with self.database.begin() as connection:
             return jobs.leave(connection, job_id, claim, status, words)
 
     def ask_job(self, job_id: str, wanted: str, *, actor: str) -> bool:
-        """Ask for a job to be ``paused`` or, after a pause, ``queued``, or have it ``stopped``.
-        Raises NotFound."""
+        """Ask for a job to be ``paused`` or, after a pause or a failure, ``queued``, or have it
+        ``stopped``. Raises NotFound."""
         with self.database.begin() as connection:
             is_asked = jobs.ask(connection, job_id, wanted)
             acts.note(connection, actor, _ASKED[wanted], job_id, int(is_asked))

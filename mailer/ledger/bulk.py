@@ -16,6 +16,7 @@ from ..models import IS_LEFT_OUT, LEFT_OUT, BulkPart, BulkRow, Delivery, Job
 from ..prepared import Prepared
 from ..recipients import Form, Part
 from .filters import OUTCOME_OF
+from .jobs import as_asked
 from .record import first_uuid7
 
 KIND = "bulk"
@@ -232,7 +233,8 @@ def _count_out(connection: sa.Connection, job: sa.Row[Any], gone: Sequence[str |
             found=found,
             total=Job.total - to_mail,
             claim=None,
-            status=sa.case((Job.status == "running", "queued"), else_=Job.status),
+            status=sa.case((Job.status == "running", as_asked()), else_=Job.status),
+            wanted=None,
         )
     )
 

@@ -41,11 +41,13 @@ class Job(Base):
     found: Mapped[dict[str, Any] | None] = mapped_column(Json)
     """What it found on its way; its form is the kind's."""
     words: Mapped[str | None] = mapped_column(sa.Text)
-    """Why it failed."""
+    """Why it failed, or waits for somebody to mend something."""
     created_at: Mapped[datetime] = mapped_column(Instant)
     started_at: Mapped[datetime | None] = mapped_column(Instant)
     ended_at: Mapped[datetime | None] = mapped_column(Instant)
     claim: Mapped[str | None] = mapped_column(sa.String(36))
+    crashes: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many workers in a row lost it before they ended a step."""
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
     """Until when it is a worker's. Of one that is open and past it, since when it waits for one."""
 
