@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -80,6 +81,7 @@ def create(
     upload: Upload,
     *,
     actor: str,
+    key_id: str | None = None,
     confirm: bool = False,
     skip_bad: bool = False,
     only_to: Sequence[str] = (),
@@ -88,9 +90,9 @@ def create(
     """Store a bulk send, and wake a worker that checks its file. It waits for `start` then;
     ``confirm``: it starts by itself, unless rows are bad and not to be skipped (``skip_bad``).
 
-    ``only_to``: patterns of whom it may mail. ``admit`` is told how many lines the file has before
-    anything comes of it, and may raise. False: there is one under this id already. Raises
-    UnreadableFile, InvalidEmail, IdempotencyConflict.
+    ``key_id``: the API key that sends it; ``only_to``: patterns of whom it may mail. ``admit`` is
+    told how many lines the file has before anything comes of it, and may raise. False: there is one
+    under this id already. Raises UnreadableFile, InvalidEmail, IdempotencyConflict.
     """
     request = replace(request, lane=request.lane or "bulk")
     _check_shared(state, request)
@@ -110,9 +112,13 @@ def create(
         details |= {"file": file_id, "fingerprint": fingerprint}
         if not _is_known(state, job_id, fingerprint):
             admit(lines - (1 if form.delimiter else 0))
-        is_new = state.ledger.add_job(job_id, KIND, details, actor=actor, total=lines, found=FOUND)
+        is_new = state.ledger.add_job(
+            job_id, KIND, details, actor=actor, total=lines, found=FOUND, key_id=key_id
+        )
         if is_new:
             keep()
+        else:  # another one was quicker, perhaps with other content
+            _is_known(state, job_id, fingerprint)
     state.jobs_bell.ring(JOBS, job_id)
     return is_new
 
@@ -173,9 +179,12 @@ def cancel(state: State, job_id: str, *, unsent: bool, actor: str) -> bool:
         return stopped
     details = {"bulk": job_id}
     total = find(state, job_id).changed if job.found["phase"] == "sending" else 0
-    if total:
-        jobs.start(state, uuid7(), "bulk_cancel", details, actor=actor, total=total)
-    return stopped or total > 0
+    if not total:
+        return stopped
+    # Asked twice, it is one job; it goes on if it had failed.
+    cancel_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"cancel {job_id}"))
+    begins = jobs.start(state, cancel_id, "bulk_cancel", details, actor=actor, total=total)
+    return stopped or begins or jobs.ask(state, cancel_id, "queued", actor=actor)
 
 
 def previews(state: State, job: sa.Row[Any]) -> list[Preview]:

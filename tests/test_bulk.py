@@ -169,6 +169,34 @@ def test_one_id_is_one_bulk_send(state: State, catcher: Catcher) -> None:
     assert count(state, BulkPart.file_id) == 0
 
 
+def test_two_uploads_at_once_under_one_id_are_one_and_a_conflict(state: State) -> None:
+    job_id = str(uuid.uuid4())
+
+    def at_once() -> Iterable[bytes]:
+        yield addresses(range(3)).encode()
+        create(state, addresses(range(4)), job_id=job_id)
+
+    request = Request(subject="News", text="Hello.")
+    upload = Upload("people.csv", at_once(), is_csv=True)
+    with state.app.app_context(), pytest.raises(IdempotencyConflict):
+        bulk.create(state, job_id, request, upload, actor="ben")
+    assert state.ledger.job(job_id).total == 5
+    assert count(state, BulkPart.file_id) == 1
+
+
+def test_what_is_unsent_is_cancelled_by_one_job(state: State, catcher: Catcher) -> None:
+    job_id = create(state, addresses(range(3)), confirm=True)
+    run(state, job_id)
+    assert [bulk.cancel(state, job_id, unsent=True, actor="ann") for _ in range(2)] == [True, False]
+    (cancels,), _ = state.ledger.jobs(5, kind="bulk_cancel")
+    with state.database.begin() as connection:
+        connection.execute(
+            sa.update(Job).where(Job.id == cancels.id).values(status="failed", ended_at=1.0)
+        )
+    assert bulk.cancel(state, job_id, unsent=True, actor="ann")
+    assert run(state, cancels.id).status == "done"
+
+
 def test_a_step_that_breaks_off_mails_nobody_twice(
     state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

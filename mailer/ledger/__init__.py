@@ -331,12 +331,20 @@ class Ledger:
         actor: str,
         total: int,
         found: Mapping[str, Any] | None = None,
+        key_id: str | None = None,
     ) -> bool:
-        """Store work for a worker; ``found``: what it begins with. False: there is a job with this
-        id."""
+        """Store work for a worker; ``found``: what it begins with; ``key_id``: the API key that
+        asks for it. False: there is a job with this id."""
         with self.database.begin() as connection:
             is_new = jobs.add(
-                connection, job_id, kind, details, actor=actor, total=total, found=found
+                connection,
+                job_id,
+                kind,
+                details,
+                actor=actor,
+                total=total,
+                found=found,
+                key_id=key_id,
             )
             if is_new:
                 acts.note(connection, actor, "start job", f"{kind} {job_id}", total)
@@ -431,10 +439,12 @@ class Ledger:
         before: str | None = None,
         *,
         kind: str | None = None,
+        key_id: str | None = None,
     ) -> tuple[Sequence[sa.Row[Any]], bool]:
-        """Return jobs, the newest first, and whether there are more that way."""
+        """Return jobs, the newest first, and whether there are more that way; ``key_id``: only
+        those that this API key asked for."""
         with self.database.read() as connection:
-            return jobs.page(connection, limit, after, before, kind)
+            return jobs.page(connection, limit, after, before, kind=kind, key_id=key_id)
 
     def failures(self, looked_at: int = failures.LOOKED_AT) -> failures.Groups:
         """Return what is in trouble or waits for another attempt, by its reason: of the newest

@@ -61,6 +61,7 @@ def add(
     actor: str,
     total: int,
     found: Mapping[str, Any] | None = None,
+    key_id: str | None = None,
 ) -> bool:
     """Store a job. False: it is there already."""
     values = {
@@ -68,6 +69,7 @@ def add(
         "kind": kind,
         "details": details,
         "actor": actor,
+        "key_id": key_id,
         "status": "queued",
         "cursor": 0,
         "done": 0,
@@ -87,22 +89,32 @@ def add(
 
 
 def find(connection: sa.Connection, job_id: str) -> Row:
-    """Return a job. Raises NotFound."""
-    row = connection.execute(sa.select(Job.__table__).where(Job.id == job_id)).first()
+    """Return a job, with the seconds since its lease is over (``overdue``). Raises NotFound."""
+    overdue = (now() - sa.type_coerce(Job.lease_until, sa.Double)).label("overdue")
+    row = connection.execute(sa.select(Job.__table__, overdue).where(Job.id == job_id)).first()
     if row is None:
         raise NotFound(f"there is no job {job_id!r}")
     return row
 
 
 def page(
-    connection: sa.Connection, limit: int, after: str | None, before: str | None, kind: str | None
+    connection: sa.Connection,
+    limit: int,
+    after: str | None,
+    before: str | None,
+    *,
+    kind: str | None,
+    key_id: str | None = None,
 ) -> tuple[list[Row], bool]:
-    """Return jobs, the newest first, and whether there are more that way."""
+    """Return jobs, the newest first, and whether there are more that way; ``key_id``: only those
+    that this API key asked for."""
     # Not by id, which whoever asked chose: it says nothing of when.
     order = (Job.created_at, Job.id)
     statement = sa.select(Job.__table__)
     if kind is not None:
         statement = statement.where(Job.kind == kind)
+    if key_id is not None:
+        statement = statement.where(Job.key_id == key_id)
     if before is not None:
         statement = statement.where(sa.tuple_(*order) > _place(before)).order_by(*order)
     else:

@@ -27,6 +27,8 @@ class Job(Base):
     details: Mapped[dict[str, Any]] = mapped_column(Json)
     """What is to be done; its form is the kind's."""
     actor: Mapped[str] = mapped_column(sa.String(120))
+    key_id: Mapped[str | None] = mapped_column(sa.String(36))
+    """Of the API key that asked for it. None: none did."""
     status: Mapped[str] = mapped_column(sa.String(10))
     """``queued``, ``running``, ``paused``, ``checked``, ``done``, ``stopped`` or ``failed``."""
     wanted: Mapped[str | None] = mapped_column(sa.String(10))

@@ -168,3 +168,32 @@ def test_it_is_paused_resumed_and_cancelled(app: Flask, call: Call) -> None:
     assert call("GET", f"/bulk/{bulk_id}")[1]["status"] == "cancelled"
     assert call("POST", f"/bulk/{bulk_id}/start")[0] == 409
     assert call("GET", f"/bulk/{uuid.uuid4()}")[0] == 404
+
+
+def test_a_key_with_limits_sees_and_steers_only_what_it_sent(
+    app: Flask, call: Call, key: Callable[..., str]
+) -> None:
+    limited, other = (key(recipients=["*@shop.example.com"]) for _ in range(2))
+    whole = key(scopes=["send", "read", "manage"])
+    bulk_id = call("POST", "/bulk", {**NEWS, "recipients": people(1)}, token=limited)[1]["id"]
+    theirs = call("POST", "/bulk", {**NEWS, "recipients": people(1)})[1]["id"]
+    run(app, bulk_id)
+
+    def ask(method: str, path: str, token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = app.test_client().open(f"/api{path}", method=method, headers=headers)
+        return answer.status_code
+
+    asked = [("GET", f"/bulk/{bulk_id}"), ("GET", f"/bulk/{bulk_id}/report")]
+    asked += [("POST", f"/bulk/{bulk_id}/{verb}") for verb in ("start", "pause", "resume")]
+    asked += [("GET", f"/results/{bulk_id}"), ("POST", f"/bulk/{bulk_id}/cancel")]
+    for method, path in asked:
+        assert ask(method, path, other) == 404
+    for method, path in asked:
+        assert ask(method, path, limited) == ask(method, path, whole) == 200
+
+    def listed(token: str) -> list[str]:
+        return [one["id"] for one in call("GET", "/bulk", token=token)[1]["data"]]
+
+    assert (listed(limited), listed(other)) == ([bulk_id], [])
+    assert listed(whole) == [theirs, bulk_id]
