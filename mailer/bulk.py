@@ -174,7 +174,6 @@ def cancel(state: State, job_id: str, *, unsent: bool, actor: str) -> bool:
     their own. False: it had ended, and there was nothing to cancel."""
     job = find(state, job_id)
     stopped = jobs.ask(state, job_id, "stopped", actor=actor)
-    state.ledger.erase_bulk_file(job.details["file"])
     if not unsent:
         return stopped
     details = {"bulk": job_id}

@@ -25,6 +25,8 @@ from mailer.state import State, of
 
 from .conftest import AppFactory
 
+_DAY = 86_400.0
+
 
 @pytest.fixture
 def app(make_app: AppFactory, catcher: Catcher, database_url: str) -> Flask:
@@ -445,10 +447,66 @@ def test_old_sends_and_files_that_broke_off_are_deleted(
             .values(ended_at=sa.type_coerce(Job.ended_at, sa.Double) - 100)
         )
     state.ledger.add_bulk_part(uuid7(), Part(1, 1, b"email"))
-    monkeypatch.setattr("mailer.ledger.bulk._HALF_DONE_SECONDS", 0.0)
+    monkeypatch.setattr("mailer.ledger.bulk._UPLOAD_SECONDS", 0.0)
     pruned = state.ledger.prune(keep_bodies_seconds=50, keep_seconds=50, for_seconds=5)
     assert pruned.rows == 3
     with pytest.raises(NotFound):
         state.ledger.job(job_id)
     assert run(state, waits).status == "checked"
     assert count(state, BulkPart.file_id) == 1
+
+
+def files_of(state: State) -> set[str]:
+    with state.database.read() as connection:
+        files = set(connection.scalars(sa.select(BulkPart.file_id)))
+        jobs_ = connection.execute(sa.select(Job.id, Job.details).where(Job.kind == bulk.KIND))
+        return {job.id for job in jobs_ if job.details["file"] in files}
+
+
+def test_what_rests_or_failed_keeps_its_file_for_some_days(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*of_what: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("mailer.ledger.bulk._UPLOAD_SECONDS", 0.0)
+    checked, paused, failed = ids = [create(state, addresses(range(3))) for _ in range(3)]
+    run(state, checked)
+    bulk.pause(state, paused, actor="ann")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(bulk_steps, "drafted", fails)
+        run(state, failed)
+
+    def prune() -> None:
+        state.ledger.prune(keep_bodies_seconds=7 * _DAY, keep_seconds=90 * _DAY, for_seconds=5)
+
+    def let_days_pass(days: int) -> None:
+        with state.database.begin() as connection:
+            for column in (Job.created_at, Job.lease_until, Job.ended_at):
+                earlier = sa.type_coerce(column, sa.Double) - days * _DAY
+                connection.execute(sa.update(Job).values({column: earlier}))
+
+    let_days_pass(6)
+    prune()
+    assert files_of(state) == set(ids)
+    let_days_pass(2)
+    prune()
+    assert files_of(state) == set()
+    found = [state.ledger.job(job_id) for job_id in ids]
+    assert [job.status for job in found] == ["stopped", "stopped", "failed"]
+    assert found[0].words == "it rested for so long that its file was erased: send it anew"
+    assert bulk.resume(state, failed, actor="ann")
+    with pytest.raises(bulk_steps.Erased):
+        run(state, failed)
+    steering = str(uuid.uuid4())
+    state.ledger.add_job(steering, "retry", {"ids": [], "below": 9}, actor="ann", total=0)
+    run(state, steering)
+    let_days_pass(91)
+    prune()
+    assert state.ledger.jobs(5) == ([], False)
+
+
+def test_a_bulk_send_that_is_stopped_as_a_job_keeps_no_file(state: State) -> None:
+    job_id = create(state, addresses(range(3)))
+    assert jobs.ask(state, job_id, "stopped", actor="ann")
+    assert files_of(state) == set()

@@ -381,6 +381,8 @@ class Ledger:
         ``stopped``. Raises NotFound."""
         with self.database.begin() as connection:
             is_asked = jobs.ask(connection, job_id, wanted)
+            if wanted == "stopped" and is_asked:
+                bulk.erase_file_of(connection, job_id)
             acts.note(connection, actor, _ASKED[wanted], job_id, int(is_asked))
         return is_asked
 

@@ -65,7 +65,15 @@ def part_at(connection: sa.Connection, file_id: str, line: int) -> Part | None:
 
 
 def erase_file(connection: sa.Connection, file_id: str) -> None:
+    """Erase a file."""
     connection.execute(sa.delete(BulkPart).where(BulkPart.file_id == file_id))
+
+
+def erase_file_of(connection: sa.Connection, job_id: str) -> None:
+    """Erase the file of a job, if it has one."""
+    details = connection.scalar(sa.select(Job.details).where(Job.id == job_id))
+    if file_id := (details or {}).get("file"):
+        erase_file(connection, file_id)
 
 
 def add_rows(connection: sa.Connection, job_id: str, rows: Sequence[Judged]) -> None:
@@ -239,15 +247,39 @@ def _count_out(connection: sa.Connection, job: sa.Row[Any], gone: Sequence[str |
     )
 
 
+def erase_files(connection: sa.Connection, keep_seconds: float) -> None:
+    """Erase files that are no more needed: of sends that are over or failed so long ago, of those
+    that rested so long, which end with it, and of uploads that broke off a day ago."""
+    is_old = sa.func.coalesce(Job.lease_until, Job.created_at) < now() - keep_seconds
+    connection.execute(
+        sa.update(Job)
+        .where(Job.kind == KIND, Job.status.in_(["checked", "paused"]), is_old)
+        .values(status="stopped", words=_RESTED, wanted=None, lease_until=None, ended_at=now())
+    )
+    files = set(connection.scalars(sa.select(BulkPart.file_id).distinct()))
+    if not files:
+        return
+    failed_lately = sa.and_(Job.status == "failed", Job.ended_at >= now() - keep_seconds)
+    needed = sa.select(Job.details).where(
+        Job.kind == KIND, sa.or_(Job.ended_at.is_(None), failed_lately)
+    )
+    files -= {details["file"] for details in connection.scalars(needed)}
+    instant = connection.execute(sa.select(now() - _UPLOAD_SECONDS)).scalar_one()
+    before = first_uuid7(datetime.fromtimestamp(instant, UTC))
+    for file_id in files:
+        if file_id < before:  # else it may be coming in
+            erase_file(connection, file_id)
+
+
+_RESTED = "it rested for so long that its file was erased: send it anew"
+_UPLOAD_SECONDS = 86_400.0
+
+
 def prune(connection: sa.Connection, keep_seconds: float) -> int | None:
-    """Delete some of the oldest: rows of sends that ended so long ago, and then the send; files
-    that no send has. Return how many rows. None: there is nothing to delete."""
-    _erase_orphans(connection)
+    """Delete some of the oldest job that ended so long ago: rows of a bulk send, then the job.
+    Return how many rows. None: there is nothing to delete."""
     job_id = connection.scalar(
-        sa.select(Job.id)
-        .where(Job.kind == KIND, Job.ended_at < now() - keep_seconds)
-        .order_by(Job.ended_at)
-        .limit(1)
+        sa.select(Job.id).where(Job.ended_at < now() - keep_seconds).order_by(Job.ended_at).limit(1)
     )
     if job_id is None:
         return None
@@ -258,21 +290,3 @@ def prune(connection: sa.Connection, keep_seconds: float) -> int | None:
     if deleted < _AT_ONCE:
         connection.execute(sa.delete(Job).where(Job.id == job_id))
     return deleted
-
-
-_HALF_DONE_SECONDS = 86_400.0
-
-
-def _erase_orphans(connection: sa.Connection) -> None:
-    """Erase files whose upload broke off a day ago, and those of sends that are over."""
-    instant = connection.execute(sa.select(now() - _HALF_DONE_SECONDS)).scalar_one()
-    before = first_uuid7(datetime.fromtimestamp(instant, UTC))
-    files = set(
-        connection.scalars(sa.select(BulkPart.file_id).where(BulkPart.file_id < before).distinct())
-    )
-    if not files:
-        return
-    open_ = sa.select(Job.details).where(Job.kind == KIND, Job.ended_at.is_(None))
-    needed = {details["file"] for details in connection.scalars(open_)}
-    for file_id in files - needed:
-        erase_file(connection, file_id)

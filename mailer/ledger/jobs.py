@@ -195,7 +195,7 @@ def end_step(connection: sa.Connection, job_id: str, step: Step) -> Row:
     if step.begins is not None:
         values |= {"done": 0, "changed": 0, "total": step.begins}
     if step.rests_as is not None:
-        values |= {"status": step.rests_as, "claim": None, "lease_until": None}
+        values |= {"status": step.rests_as, "claim": None, "lease_until": now()}
     if step.is_last:
         values |= {"status": "done", "ended_at": now(), "claim": None}
     return connection.execute(

@@ -51,7 +51,8 @@ class Job(Base):
     crashes: Mapped[int] = mapped_column(default=0, server_default="0")
     """How many workers in a row lost it before they ended a step."""
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
-    """Until when it is a worker's. Of one that is open and past it, since when it waits for one."""
+    """Until when it is a worker's. Of one that is open and past it, since when it waits for one, or
+    for somebody."""
 
     __table_args__ = (
         sa.Index("ix_mailer_jobs_open", "id", info={WHERE: IS_OPEN}),
