@@ -429,6 +429,11 @@ class Ledger:
         with self.database.read() as connection:
             return bulk.problems(connection, job_id, limit)
 
+    def bulk_rows_of(self, address: str) -> Sequence[sa.Row[Any]]:
+        """Return the rows of bulk sends that a person has."""
+        with self.database.read() as connection:
+            return bulk.rows_of(connection, address)
+
     def job(self, job_id: str) -> sa.Row[Any]:
         """Return a job. Raises NotFound."""
         with self.database.read() as connection:

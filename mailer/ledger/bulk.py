@@ -187,6 +187,12 @@ def report(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:
         after = found[-1].line
 
 
+def rows_of(connection: sa.Connection, address: str) -> Sequence[sa.Row[Any]]:
+    """Return the rows of a person, in the order of the sends."""
+    statement = sa.select(BulkRow.__table__).where(BulkRow.address == address.lower())
+    return connection.execute(statement.order_by(BulkRow.job_id, BulkRow.line)).all()
+
+
 def forget(connection: sa.Connection, address: str) -> None:
     """Erase a person from files and rows. The row of an email stays, without the address."""
     lower = address.lower()

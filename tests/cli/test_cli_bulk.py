@@ -147,3 +147,10 @@ def test_ctrl_c_leaves_it_running(run: Run, waiting: str, monkeypatch: pytest.Mo
     assert done.exit_code == 0
     assert f"To watch it again: mailer bulk watch {waiting}" in done.output
     assert '"state": "checking"' in run("bulk", "show", waiting, "--json").output
+
+
+def test_an_export_has_the_rows_of_a_person(run: Run, waiting: str, app: Flask) -> None:
+    with app.app_context():
+        jobs.run(of(app), waiting, lambda told: None)
+    (row,) = json.loads(run("export", "--address", "P3@shop.example").output)["bulk_rows"]
+    assert (row["job_id"], row["line"], row["email_id"]) == (waiting, 5, None)
