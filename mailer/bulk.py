@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -52,7 +52,8 @@ SHARED = (
 """What all emails of a bulk send have alike, as `dispatch` calls it."""
 PREVIEWED = 3
 PROBLEMS_SHOWN = 1_000
-_CSV_CHUNK = 65_536
+NAME_MAX = 200
+_CHUNK_BYTES = 65_536
 _BEGINS_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 """Also as wide letters, which Excel takes for the others in some languages."""
 _PREVIEWED_TO = "recipient@example.com"
@@ -64,6 +65,13 @@ class Upload(NamedTuple):
     name: str
     chunks: Iterable[bytes]
     is_csv: bool
+
+    @classmethod
+    def of(cls, name: str, file: IO[bytes]) -> Upload:
+        """Return an open file; its name says whether it is CSV or JSON lines."""
+        chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
+        is_csv = not name.lower().endswith((".json", ".jsonl", ".ndjson"))
+        return cls(name[:NAME_MAX], chunks, is_csv)
 
 
 class Preview(NamedTuple):
@@ -216,7 +224,7 @@ def written(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     writer = csv.writer(buffer)
     for row in rows:
         writer.writerow(row)
-        if buffer.tell() > _CSV_CHUNK:
+        if buffer.tell() > _CHUNK_BYTES:
             yield buffer.getvalue()
             buffer.seek(0)
             buffer.truncate()
