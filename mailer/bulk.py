@@ -17,7 +17,6 @@ import sqlalchemy as sa
 
 from . import jobs, recipients
 from .bulk_steps import FOUND, first, of_all
-from .composition import unsubscribe_link
 from .content import Content
 from .doorbell import JOBS
 from .drafting import Request, draft
@@ -27,13 +26,15 @@ from .errors import (
     NotFound,
     Refused,
     RenderError,
+    SettingError,
+    TemplateError,
     UnreadableFile,
 )
 from .ledger import bulk as ledger
 from .ledger.record import uuid7
+from .preview import preview
 from .recipients import Form
 from .state import State
-from .unsubscribe import VARIABLE
 
 KIND = ledger.KIND
 SHARED = (
@@ -56,7 +57,6 @@ NAME_MAX = 200
 _CHUNK_BYTES = 65_536
 _BEGINS_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 """Also as wide letters, which Excel takes for the others in some languages."""
-_PREVIEWED_TO = "recipient@example.com"
 
 
 class Upload(NamedTuple):
@@ -74,7 +74,7 @@ class Upload(NamedTuple):
         return cls(name[:NAME_MAX], chunks, is_csv)
 
 
-class Preview(NamedTuple):
+class FirstEmail(NamedTuple):
     """An email as its recipient would get it; without content, why it cannot be shown."""
 
     recipient: str
@@ -194,9 +194,9 @@ def cancel(state: State, job_id: str, *, unsent: bool, actor: str) -> bool:
     return stopped or begins or jobs.ask(state, cancel_id, "queued", actor=actor)
 
 
-def previews(state: State, job: sa.Row[Any]) -> list[Preview]:
+def previews(state: State, job: sa.Row[Any]) -> list[FirstEmail]:
     """Return the first emails, as they would be sent; nothing once the file is erased."""
-    return [_preview(state, row.to, made.email) for row, made in first(state, job, PREVIEWED)]
+    return [_first_email(state, row.to, made.email) for row, made in first(state, job, PREVIEWED)]
 
 
 def report(state: State, job_id: str) -> Iterator[tuple[Any, ...]]:
@@ -231,20 +231,19 @@ def written(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     yield buffer.getvalue()
 
 
-def _preview(state: State, recipient: str, email: Mapping[str, Any]) -> Preview:
+def _first_email(state: State, recipient: str, email: Mapping[str, Any]) -> FirstEmail:
     template = email["template"]
     if template is None:
-        return Preview(recipient, Content(email["subject"], email["text"] or "", email["html"]))
+        return FirstEmail(recipient, Content(email["subject"], email["text"] or "", email["html"]))
     if template in state.loaders:
-        return Preview(recipient, None, "What is in it is loaded when it is sent.")
-    context = dict(email["context"])
-    if category := email.get("category"):
-        context[VARIABLE] = unsubscribe_link(state, category, _PREVIEWED_TO)
+        return FirstEmail(recipient, None, "What is in it is loaded when it is sent.")
     try:
-        content = state.renderer.render(template, context, email["locale"])
-    except RenderError as error:
-        return Preview(recipient, None, str(error))
-    return Preview(recipient, content._replace(subject=email["subject"] or content.subject))
+        content = preview(
+            state, template, email["context"], email["locale"], category=email.get("category")
+        ).content
+    except (RenderError, SettingError, TemplateError) as error:
+        return FirstEmail(recipient, None, str(error))
+    return FirstEmail(recipient, content._replace(subject=email["subject"] or content.subject))
 
 
 def _check_shared(state: State, request: Request) -> None:
