@@ -5,18 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import sqlalchemy as sa
 
 from . import jobs, recipients
-from .bulk_steps import FOUND, first
-from .composition import unsubscribe_link
+from .bulk_steps import FOUND, first, of_all
 from .content import Content
 from .doorbell import JOBS
 from .drafting import Request, draft
@@ -26,13 +26,15 @@ from .errors import (
     NotFound,
     Refused,
     RenderError,
+    SettingError,
+    TemplateError,
     UnreadableFile,
 )
 from .ledger import bulk as ledger
 from .ledger.record import uuid7
+from .preview import preview
 from .recipients import Form
 from .state import State
-from .unsubscribe import VARIABLE
 
 KIND = ledger.KIND
 SHARED = (
@@ -51,11 +53,10 @@ SHARED = (
 """What all emails of a bulk send have alike, as `dispatch` calls it."""
 PREVIEWED = 3
 PROBLEMS_SHOWN = 1_000
-_CSV_CHUNK = 65_536
+NAME_MAX = 200
+_CHUNK_BYTES = 65_536
 _BEGINS_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 """Also as wide letters, which Excel takes for the others in some languages."""
-_PREVIEWED_TO = "recipient@example.com"
-_OF_A_ROW = frozenset({"to", "context"})
 
 
 class Upload(NamedTuple):
@@ -65,8 +66,15 @@ class Upload(NamedTuple):
     chunks: Iterable[bytes]
     is_csv: bool
 
+    @classmethod
+    def of(cls, name: str, file: IO[bytes]) -> Upload:
+        """Return an open file; its name says whether it is CSV or JSON lines."""
+        chunks = iter(lambda: file.read(_CHUNK_BYTES), b"")
+        is_csv = not name.lower().endswith((".json", ".jsonl", ".ndjson"))
+        return cls(name[:NAME_MAX], chunks, is_csv)
 
-class Preview(NamedTuple):
+
+class FirstEmail(NamedTuple):
     """An email as its recipient would get it; without content, why it cannot be shown."""
 
     recipient: str
@@ -81,6 +89,7 @@ def create(
     upload: Upload,
     *,
     actor: str,
+    key_id: str | None = None,
     confirm: bool = False,
     skip_bad: bool = False,
     only_to: Sequence[str] = (),
@@ -89,9 +98,9 @@ def create(
     """Store a bulk send, and wake a worker that checks its file. It waits for `start` then;
     ``confirm``: it starts by itself, unless rows are bad and not to be skipped (``skip_bad``).
 
-    ``only_to``: patterns of whom it may mail. ``admit`` is told how many lines the file has before
-    anything comes of it, and may raise. False: there is one under this id already. Raises
-    UnreadableFile, InvalidEmail, IdempotencyConflict.
+    ``key_id``: the API key that sends it; ``only_to``: patterns of whom it may mail. ``admit`` is
+    told how many lines the file has before anything comes of it, and may raise. False: there is one
+    under this id already. Raises UnreadableFile, InvalidEmail, IdempotencyConflict.
     """
     request = replace(request, lane=request.lane or "bulk")
     _check_shared(state, request)
@@ -111,9 +120,13 @@ def create(
         details |= {"file": file_id, "fingerprint": fingerprint}
         if not _is_known(state, job_id, fingerprint):
             admit(lines - (1 if form.delimiter else 0))
-        is_new = state.ledger.add_job(job_id, KIND, details, actor=actor, total=lines, found=FOUND)
+        is_new = state.ledger.add_job(
+            job_id, KIND, details, actor=actor, total=lines, found=FOUND, key_id=key_id
+        )
         if is_new:
             keep()
+        else:  # another one was quicker, perhaps with other content
+            _is_known(state, job_id, fingerprint)
     state.jobs_bell.ring(JOBS, job_id)
     return is_new
 
@@ -159,7 +172,7 @@ def pause(state: State, job_id: str, *, actor: str) -> bool:
 
 
 def resume(state: State, job_id: str, *, actor: str) -> bool:
-    """Go on after a pause. False: it does not rest."""
+    """Go on after a pause, or a failure that was mended. False: it does not rest."""
     find(state, job_id)
     return jobs.ask(state, job_id, "queued", actor=actor)
 
@@ -169,19 +182,21 @@ def cancel(state: State, job_id: str, *, unsent: bool, actor: str) -> bool:
     their own. False: it had ended, and there was nothing to cancel."""
     job = find(state, job_id)
     stopped = jobs.ask(state, job_id, "stopped", actor=actor)
-    state.ledger.erase_bulk_file(job.details["file"])
     if not unsent:
         return stopped
     details = {"bulk": job_id}
     total = find(state, job_id).changed if job.found["phase"] == "sending" else 0
-    if total:
-        jobs.start(state, uuid7(), "bulk_cancel", details, actor=actor, total=total)
-    return stopped or total > 0
+    if not total:
+        return stopped
+    # Asked twice, it is one job; it goes on if it had failed.
+    cancel_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"cancel {job_id}"))
+    begins = jobs.start(state, cancel_id, "bulk_cancel", details, actor=actor, total=total)
+    return stopped or begins or jobs.ask(state, cancel_id, "queued", actor=actor)
 
 
-def previews(state: State, job: sa.Row[Any]) -> list[Preview]:
+def previews(state: State, job: sa.Row[Any]) -> list[FirstEmail]:
     """Return the first emails, as they would be sent; nothing once the file is erased."""
-    return [_preview(state, row.to, made.email) for row, made in first(state, job, PREVIEWED)]
+    return [_first_email(state, row.to, made.email) for row, made in first(state, job, PREVIEWED)]
 
 
 def report(state: State, job_id: str) -> Iterator[tuple[Any, ...]]:
@@ -209,27 +224,26 @@ def written(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
     writer = csv.writer(buffer)
     for row in rows:
         writer.writerow(row)
-        if buffer.tell() > _CSV_CHUNK:
+        if buffer.tell() > _CHUNK_BYTES:
             yield buffer.getvalue()
             buffer.seek(0)
             buffer.truncate()
     yield buffer.getvalue()
 
 
-def _preview(state: State, recipient: str, email: Mapping[str, Any]) -> Preview:
+def _first_email(state: State, recipient: str, email: Mapping[str, Any]) -> FirstEmail:
     template = email["template"]
     if template is None:
-        return Preview(recipient, Content(email["subject"], email["text"] or "", email["html"]))
+        return FirstEmail(recipient, Content(email["subject"], email["text"] or "", email["html"]))
     if template in state.loaders:
-        return Preview(recipient, None, "What is in it is loaded when it is sent.")
-    context = dict(email["context"])
-    if category := email.get("category"):
-        context[VARIABLE] = unsubscribe_link(state, category, _PREVIEWED_TO)
+        return FirstEmail(recipient, None, "What is in it is loaded when it is sent.")
     try:
-        content = state.renderer.render(template, context, email["locale"])
-    except RenderError as error:
-        return Preview(recipient, None, str(error))
-    return Preview(recipient, content._replace(subject=email["subject"] or content.subject))
+        content = preview(
+            state, template, email["context"], email["locale"], category=email.get("category")
+        ).content
+    except (RenderError, SettingError, TemplateError) as error:
+        return FirstEmail(recipient, None, str(error))
+    return FirstEmail(recipient, content._replace(subject=email["subject"] or content.subject))
 
 
 def _check_shared(state: State, request: Request) -> None:
@@ -237,19 +251,15 @@ def _check_shared(state: State, request: Request) -> None:
     try:
         draft(state, request)
     except InvalidEmail as error:
-        shared = [one for one in error.problems if one.field.partition("[")[0] not in _OF_A_ROW]
-        if shared:
-            raise InvalidEmail(shared) from error
+        if problems := of_all(error):
+            raise InvalidEmail(problems) from error
 
 
 def _store(state: State, file_id: str, upload: Upload) -> tuple[Form, int, str]:
     """Store a file part by part; return how it is written, how many lines it has, its digest."""
     digest = sha256()
-    parts = recipients.cut(upload.chunks, is_csv=upload.is_csv)
-    head = next(parts, None)
-    if head is None:
-        raise UnreadableFile("expected at least one recipient, got an empty file")
-    form = recipients.form(head, is_csv=upload.is_csv)
+    form, parts = recipients.read(upload.chunks, is_csv=upload.is_csv)
+    head = next(parts)
     if next(recipients.rows(head, form), None) is None:
         raise UnreadableFile("expected at least one recipient, got none")
     lines = 0

@@ -14,11 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from .drafting import Request, draft
-from .errors import InvalidEmail, MailerError
+from .errors import InvalidEmail, MailerError, Problem
 from .grants import matches
 from .ledger import Draft, Filters, bulk, operations, suppressions
 from .ledger.bulk import Judged
-from .ledger.jobs import Lost, Step
+from .ledger.jobs import Lost, Step, Waits
 from .recipients import Form, Row, rows
 from .state import State
 from .words import one_line
@@ -28,6 +28,7 @@ ACCEPTED_AT_ONCE = 200
 """Few, so that SQLite's one write lock is held for some milliseconds."""
 CANCELLED_AT_ONCE = 500
 REASON_MAX = 300
+_OF_A_ROW = frozenset({"to", "context"})
 FOUND: dict[str, Any] = {"phase": "checking", "rows": 0, "bad": 0, "duplicate": 0, "suppressed": 0}
 """What a bulk send begins with."""
 
@@ -44,7 +45,8 @@ def prepare(state: State, job: sa.Row[Any]) -> Apply:
 
 
 def drafted(state: State, job: sa.Row[Any], row: Row) -> Draft:
-    """Return the email of a row. Raises ValueError, which says what is wrong with it."""
+    """Return the email of a row. Raises ValueError, which says what is wrong with it, or Waits with
+    what is wrong with all."""
     if row.wrong:
         raise ValueError(row.wrong)
     if not row.to:
@@ -62,10 +64,18 @@ def drafted(state: State, job: sa.Row[Any], row: Row) -> Draft:
     try:
         found = draft(state, request)
     except InvalidEmail as error:
+        if problems := of_all(error, row):
+            raise Waits(str(InvalidEmail(problems))) from error
         raise ValueError(str(error)) from error
     if not all(matches(one.lower(), job.details["only_to"]) for one in found.recipients):
         raise ValueError(f"the API key may not send to {', '.join(found.recipients)}")
     return found
+
+
+def of_all(error: InvalidEmail, row: Row | None = None) -> list[Problem]:
+    """Return those problems of an email that are not of its row, but of all."""
+    own = _OF_A_ROW | ({"locale"} if row and row.locale else set())
+    return [one for one in error.problems if one.field.partition("[")[0] not in own]
 
 
 def first(state: State, job: sa.Row[Any], limit: int) -> list[tuple[Row, Draft]]:
@@ -78,6 +88,8 @@ def first(state: State, job: sa.Row[Any], limit: int) -> list[tuple[Row, Draft]]
             found.append((row, drafted(state, job, row)))
         except ValueError:
             continue
+        except Waits:
+            break
         if len(found) == limit:
             break
     return found

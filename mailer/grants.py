@@ -39,6 +39,11 @@ class Grant:
     is_test: bool = False
     expires_at: datetime | None = None
 
+    @property
+    def is_limited(self) -> bool:
+        """Say whether there is something that it may not send."""
+        return bool(self.senders or self.recipients or self.templates or self.lane or self.rate)
+
     def may_send_as(self, address: str) -> bool:
         return matches(address.lower(), self.senders)
 

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from . import bulk_steps, shutdown, signals, steering
 from .doorbell import JOBS
-from .errors import LedgerUnavailable
+from .errors import LedgerUnavailable, MailerError
 from .ledger import jobs
 from .ledger.jobs import Step
 from .state import State
+from .words import one_line
 
 Apply = Callable[[sa.Connection], Step]
+Tell = Callable[[dict[str, Any]], None]
 Prepare = Callable[[State, sa.Row[Any]], Apply]
 
 KINDS: Mapping[str, Prepare] = {
@@ -45,15 +50,15 @@ def start(
 
 
 def ask(state: State, job_id: str, wanted: str, *, actor: str) -> bool:
-    """Ask for a job to be ``paused`` or, after a pause, ``queued``, or have it ``stopped``. False:
-    it has ended, or is so already. Raises NotFound."""
+    """Ask for a job to be ``paused`` or, after a pause or a failure, ``queued``, or have it
+    ``stopped``. False: it has ended, or is so already. Raises NotFound."""
     is_asked = state.ledger.ask_job(job_id, wanted, actor=actor)
     if is_asked and wanted == "queued":
         state.jobs_bell.ring(JOBS, job_id)
     return is_asked
 
 
-def run(state: State, job_id: str, tell: Callable[[dict[str, Any]], None]) -> sa.Row[Any] | None:
+def run(state: State, job_id: str, tell: Tell) -> sa.Row[Any] | None:
     """Go on with a job for a bounded time, and ``tell`` how far it is after each step. Return it
     once it has ended or rests; None: it goes on in another task, or is another worker's."""
     state.jobs_bell.answer(JOBS, job_id)
@@ -61,6 +66,9 @@ def run(state: State, job_id: str, tell: Callable[[dict[str, Any]], None]) -> sa
     job = state.ledger.claim_job(job_id, claim)
     if job is None:
         return None
+    if job.ended_at is not None:
+        log.error("job=%s kind=%s status=%s %s", job_id, job.kind, job.status, job.words)
+        return job
     is_eager = state.celery.conf.task_always_eager
     ends = time.monotonic() + state.config["MAILER_DRAIN_SECONDS"]
     try:
@@ -75,25 +83,44 @@ def run(state: State, job_id: str, tell: Callable[[dict[str, Any]], None]) -> sa
                     job_id, job.kind, job.status, job.changed,
                 )  # fmt: skip
                 return job
-            if wanted:
-                log.info("job=%s kind=%s status=%s", job_id, job.kind, wanted)
-                rests = state.ledger.leave_job(job_id, claim, wanted)
-                if rests is not None:
-                    tell(progress(rests))
-                return rests
-            if shutdown.announced() or (time.monotonic() > ends and not is_eager):
-                state.ledger.leave_job(job_id, claim, "queued")
-                state.jobs_bell.ring(JOBS, job_id)
-                return None
+            is_over = time.monotonic() > ends and not is_eager
+            if wanted or is_over or shutdown.announced():
+                return _leave(state, job_id, claim, tell)
     except jobs.Lost as error:
         log.warning("job=%s %s", job_id, error)
         stopped = state.ledger.job(job_id)
         return stopped if stopped.status == "stopped" else None
+    except jobs.Waits as error:
+        return _leave(state, job_id, claim, tell, waits_for=one_line(str(error)))
     except LedgerUnavailable:
-        raise  # it goes on once its lease is over and the ledger is back
-    except Exception as error:
-        state.ledger.leave_job(job_id, claim, "failed", f"{type(error).__name__}: {error}"[:500])
+        with suppress(LedgerUnavailable):  # else it goes on once its lease is over
+            state.ledger.leave_job(job_id, claim, "queued")
         raise
+    except Exception as error:
+        state.ledger.leave_job(job_id, claim, "failed", _words(error))
+        raise
+
+
+def _leave(
+    state: State, job_id: str, claim: str, tell: Tell, *, waits_for: str | None = None
+) -> sa.Row[Any] | None:
+    status = "paused" if waits_for else "queued"
+    left = state.ledger.leave_job(job_id, claim, status, waits_for)
+    if left is None or left.status == "queued":
+        state.jobs_bell.ring(JOBS, job_id)
+        return None
+    log.info("job=%s kind=%s status=%s %s", job_id, left.kind, left.status, waits_for or "")
+    tell(progress(left))
+    return left
+
+
+def _words(error: Exception) -> str:
+    """Return why a job failed. What a bug says may be of an email, and is in the log only."""
+    if isinstance(error, MailerError):
+        return one_line(str(error))
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return f"{type(error).__name__} in {place}: the worker's log says more"
 
 
 def _after_commit(state: State, step: Step) -> None:

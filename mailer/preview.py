@@ -28,11 +28,13 @@ def preview(
     locale: str | None,
     *,
     recipient: str = RECIPIENT,
+    category: str | None = None,
 ) -> Preview:
-    """Render a template with these values, and the link of its category for ``recipient``. Its
-    context loader is not called. Raises RenderError, TemplateError or SettingError."""
+    """Render a template with these values, and the link of a ``category``, else its own, for
+    ``recipient``. Its context loader is not called. Raises RenderError, TemplateError or
+    SettingError."""
     headers: Mapping[str, str] = {}
-    if category := state.renderer.template(template).category:
+    if category := category or state.renderer.template(template).category:
         link = unsubscribe_link(state, category, recipient)
         values = {**values, unsubscribe.VARIABLE: link}
         headers = unsubscribe.headers(link)

@@ -7,17 +7,17 @@ CSV with a header, or an object of JSON on each line. A row says whom it is for 
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from .errors import UnreadableFile
 from .words import one_line
 
 PART_BYTES = 262_144
-LINE_MAX = 1_000_000
-"""Bytes of one line: what is longer is no file of recipients."""
+ROW_MAX = 1_000_000
+"""Bytes of one row: what is longer is no file of recipients."""
 _TO = ("email", "to")
 _OWN = frozenset({*_TO, "name", "locale"})
 _DELIMITERS = (",", ";", "\t")
@@ -54,23 +54,15 @@ class Row(NamedTuple):
     """Why it cannot be read."""
 
 
-def cut(chunks: Iterable[bytes], *, is_csv: bool) -> Iterator[Part]:
-    """Yield a file in parts of some 256 kB. Raises UnreadableFile."""
-    lines: list[bytes] = []
-    number = size = quotes = 0
-    for line in _lines(chunks):
-        number += 1
-        if len(line) > LINE_MAX:
-            raise UnreadableFile(f"line {number}: expected at most {LINE_MAX} bytes")
-        lines.append(line)
-        size += len(line)
-        quotes += line.count(b'"') if is_csv else 0
-        # Within quotes a row of CSV goes on; of a quote that nobody closed not for ever.
-        if size >= PART_BYTES and (quotes % 2 == 0 or size >= 2 * PART_BYTES):
-            yield Part(number - len(lines) + 1, len(lines), b"".join(lines))
-            lines, size, quotes = [], 0, 0
-    if lines:
-        yield Part(number - len(lines) + 1, len(lines), b"".join(lines))
+def read(chunks: Iterable[bytes], *, is_csv: bool) -> tuple[Form, Iterator[Part]]:
+    """Return how a file is written, and the file in parts of some 256 kB. Raises UnreadableFile,
+    also while the parts are taken."""
+    lines = _lines(chunks)
+    head = next(lines, None)
+    if head is None:
+        raise UnreadableFile("expected at least one recipient, got an empty file")
+    form = _csv_form(head) if is_csv else Form()
+    return form, _parts(chain([head], lines), form)
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -79,22 +71,23 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield line + b"\n"
-        if len(rest) > LINE_MAX:
+        if len(rest) > ROW_MAX:
             break  # it is refused
     if rest:
         yield rest
 
 
-def form(first: Part, *, is_csv: bool) -> Form:
-    """Return how the file with this first part is written. Raises UnreadableFile."""
-    if not is_csv:
-        return Form()
-    try:
-        text = _text(first)[0]
-    except IndexError:
-        raise UnreadableFile("line 1: expected the names of the columns, got nothing") from None
+def _csv_form(head: bytes) -> Form:
+    if b"\r" in head.removesuffix(b"\n").removesuffix(b"\r"):
+        raise UnreadableFile(r"line 1: expected lines that end with \n or \r\n, got \r alone")
+    (text,) = _text([head], 1)
     delimiter = max(_DELIMITERS, key=text.count)
-    columns = [_column(name) for name in next(csv.reader([text], delimiter=delimiter), [])]
+    ((_, cells, wrong),) = _cells([text], delimiter)
+    if wrong:
+        raise UnreadableFile(f"line 1: {wrong}")
+    if _is_not_utf8(dict.fromkeys(cells)):
+        raise UnreadableFile("line 1: expected UTF-8")
+    columns = [_column(name) for name in cells]
     if not set(columns) & set(_TO):
         shown = one_line(", ".join(columns), 200)
         raise UnreadableFile(f"line 1: expected a column email or to, got {shown or 'none'}")
@@ -105,46 +98,107 @@ def form(first: Part, *, is_csv: bool) -> Form:
     return Form(delimiter, columns)
 
 
-def rows(part: Part, form: Form, *, after: int = 0) -> Iterator[Row]:
-    """Yield the rows of a part that begin after a line; lines with nothing on them are none."""
-    return _csv_rows(part, form, after) if form.delimiter else _json_rows(part, after)
-
-
-def _text(part: Part) -> list[str]:
-    """Return its lines; what is not UTF-8 is marked in them."""
-    data = part.data.removeprefix(b"\xef\xbb\xbf") if part.first_line == 1 else part.data
-    return list(io.StringIO(data.decode(errors="surrogateescape"), newline="\n"))
-
-
 def _column(name: str) -> str:
     name = name.strip()
     return name.lower() if name.lower() in _OWN else name
 
 
-def _csv_rows(part: Part, form: Form, after: int) -> Iterator[Row]:
-    reader = csv.reader(_text(part), delimiter=form.delimiter)
+def _parts(lines: Iterable[bytes], form: Form) -> Iterator[Part]:
+    first, held, size = 1, list[bytes](), 0
+    for row in _whole_rows(lines, form):
+        held += row
+        size += sum(map(len, row))
+        if size >= PART_BYTES:
+            yield Part(first, len(held), b"".join(held))
+            first, held, size = first + len(held), [], 0
+    if held:
+        yield Part(first, len(held), b"".join(held))
+
+
+def _whole_rows(lines: Iterable[bytes], form: Form) -> Iterator[list[bytes]]:
+    """Yield the lines of each row. Of CSV its reader says where one ends: within quotes a row goes
+    on, but not every quote begins some."""
+    row: list[bytes] = []
+
+    def taken() -> Iterator[bytes]:
+        size = 0
+        for number, line in enumerate(lines, 1):
+            size = len(line) + (size if row else 0)
+            row.append(line)
+            if size > ROW_MAX:
+                first = number - len(row) + 1
+                raise UnreadableFile(f"line {first}: expected a row of at most {ROW_MAX} bytes")
+            yield line
+
+    ends = _cells(_text(taken(), 1), form.delimiter) if form.delimiter else taken()
+    for _ in ends:
+        yield row.copy()
+        row.clear()
+
+
+def rows(part: Part, form: Form, *, after: int = 0) -> Iterator[Row]:
+    """Yield the rows of a part that begin after a line; lines with nothing on them are none."""
+    return _csv_rows(part, form, after) if form.delimiter else _json_rows(part, after)
+
+
+def without(part: Part, form: Form, address: str) -> Part:
+    """Return a part in which the rows of a person are blank, and those that name them and cannot be
+    read. ``address``: in lower case."""
+    lines = list(_lines([part.data]))
+    for row in rows(part, form):
+        its = slice(row.line - part.first_line, row.last_line - part.first_line + 1)
+        written = b"".join(lines[its]).decode(errors="replace") if row.wrong else ""
+        if address == _email(row.to) or address in written.lower():
+            lines[its] = [b"\n"] * (row.last_line - row.line + 1)
+    return part._replace(data=b"".join(lines))
+
+
+def _email(to: str) -> str:
+    """Return what stands for the mailbox in ``a@b.example`` or ``Name <a@b.example>``."""
+    return to.rpartition("<")[2].rstrip("> ").lower()
+
+
+def _text(lines: Iterable[bytes], first_line: int) -> Iterator[str]:
+    """Yield lines as text; what is not UTF-8 is marked in them."""
+    for number, line in enumerate(lines, first_line):
+        data = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        yield data.decode(errors="surrogateescape")
+
+
+def _cells(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str], str]]:
+    """Yield of each row how many lines it ends after, its cells, and why it cannot be read.
+
+    Strict: what stands behind a closing quote, and a quote that nobody closes, would else make
+    one cell of what was meant as two.
+    """
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
-        line = part.first_line + reader.line_num
-        wrong, cells = "", []
         try:
-            cells = next(reader)
+            cells, wrong = next(reader), ""
         except StopIteration:
             return
         except csv.Error as error:
-            wrong = f"expected CSV: {error}"
-        last_line = part.first_line + reader.line_num - 1
-        if line <= max(after, 1) or not (wrong or any(cells)):
+            cells, wrong = [], f"expected CSV: {error}"
+        yield reader.line_num, cells, wrong
+
+
+def _csv_rows(part: Part, form: Form, after: int) -> Iterator[Row]:
+    line = part.first_line
+    for read, cells, wrong in _cells(_text(_lines([part.data]), part.first_line), form.delimiter):
+        row, line = line, part.first_line + read
+        if row <= max(after, 1) or not (wrong or any(cells)):
             continue
-        if not wrong and len(cells) != len(form.columns):
-            wrong = f"expected {len(form.columns)} columns, got {len(cells)}"
         if wrong:
-            yield Row(line, last_line, wrong=wrong)
+            yield Row(row, line - 1, wrong=wrong)
+        elif len(cells) != len(form.columns):
+            counted = f"expected {len(form.columns)} columns, got {len(cells)}"
+            yield Row(row, line - 1, wrong=counted)
         else:
-            yield _row(line, last_line, dict(zip(form.columns, cells, strict=True)))
+            yield _row(row, line - 1, dict(zip(form.columns, cells, strict=True)))
 
 
 def _json_rows(part: Part, after: int) -> Iterator[Row]:
-    for line, text in enumerate(_text(part), part.first_line):
+    for line, text in enumerate(_text(_lines([part.data]), part.first_line), part.first_line):
         if line <= after or not text.strip():
             continue
         try:

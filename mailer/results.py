@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -57,7 +56,7 @@ def find(state: State, task_id: str) -> Result:
 
 
 def of_job(state: State, job: sa.Row[Any]) -> Result:
-    """Return the result of a job."""
+    """Return the result of a job, as `Ledger.job` returns it."""
     ready, how_far = job.ended_at is not None, jobs.progress(job)
     return Result(
         id=job.id,
@@ -73,7 +72,7 @@ def _waits(state: State, job: sa.Row[Any]) -> str:
     """Say why a job that is to go on does not; nothing while that is as it should be."""
     if job.status not in {"queued", "running"}:
         return ""
-    seconds = (datetime.now(UTC) - job.lease_until).total_seconds()
+    seconds = job.overdue
     if words := _alone(state, seconds):
         return words
     quiet = seconds + LEASE_SECONDS

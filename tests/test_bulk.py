@@ -17,12 +17,15 @@ from mailer.bulk import Upload
 from mailer.dev.catcher import Catcher
 from mailer.drafting import Request
 from mailer.errors import IdempotencyConflict, InvalidEmail, NotFound, Refused, UnreadableFile
+from mailer.ledger.jobs import Lost
 from mailer.ledger.record import uuid7
 from mailer.models import BulkPart, BulkRow, Delivery, Email, Job
 from mailer.recipients import Part
 from mailer.state import State, of
 
 from .conftest import AppFactory
+
+_DAY = 86_400.0
 
 
 @pytest.fixture
@@ -168,6 +171,34 @@ def test_one_id_is_one_bulk_send(state: State, catcher: Catcher) -> None:
     assert count(state, BulkPart.file_id) == 0
 
 
+def test_two_uploads_at_once_under_one_id_are_one_and_a_conflict(state: State) -> None:
+    job_id = str(uuid.uuid4())
+
+    def at_once() -> Iterable[bytes]:
+        yield addresses(range(3)).encode()
+        create(state, addresses(range(4)), job_id=job_id)
+
+    request = Request(subject="News", text="Hello.")
+    upload = Upload("people.csv", at_once(), is_csv=True)
+    with state.app.app_context(), pytest.raises(IdempotencyConflict):
+        bulk.create(state, job_id, request, upload, actor="ben")
+    assert state.ledger.job(job_id).total == 5
+    assert count(state, BulkPart.file_id) == 1
+
+
+def test_what_is_unsent_is_cancelled_by_one_job(state: State, catcher: Catcher) -> None:
+    job_id = create(state, addresses(range(3)), confirm=True)
+    run(state, job_id)
+    assert [bulk.cancel(state, job_id, unsent=True, actor="ann") for _ in range(2)] == [True, False]
+    (cancels,), _ = state.ledger.jobs(5, kind="bulk_cancel")
+    with state.database.begin() as connection:
+        connection.execute(
+            sa.update(Job).where(Job.id == cancels.id).values(status="failed", ended_at=1.0)
+        )
+    assert bulk.cancel(state, job_id, unsent=True, actor="ann")
+    assert run(state, cancels.id).status == "done"
+
+
 def test_a_step_that_breaks_off_mails_nobody_twice(
     state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,15 +272,56 @@ def test_one_that_is_being_checked_cannot_be_started(state: State) -> None:
 def test_a_row_that_turned_bad_since_is_left_out(
     state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = create(state, addresses(range(3)))
+    monkeypatch.setitem(state.config, "MAILER_ALLOW_TEST_DOMAINS", True)
+    job_id = create(state, addresses(range(3)) + "p@localhost\n")
     run(state, job_id)
     bulk.start(state, job_id, actor="ann")
-    monkeypatch.setitem(state.config, "MAIL_DEFAULT_SENDER", None)
+    monkeypatch.setitem(state.config, "MAILER_ALLOW_TEST_DOMAINS", False)
     job = run(state, job_id)
-    assert (job.status, job.done, job.changed, job.found["bad"]) == ("done", 3, 0, 3)
-    assert {row["words"] for row in report(state, job_id)} == {
-        "sender: expected one, because MAIL_DEFAULT_SENDER is not set"
-    }
+    assert (job.status, job.done, job.changed, job.found["bad"]) == ("done", 4, 3, 1)
+    assert report(state, job_id)[3]["words"].startswith("to: expected one address")
+
+
+@pytest.mark.parametrize("phase", ["checking", "sending"])
+def test_what_turned_wrong_with_all_of_them_waits_to_be_mended(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    job_id = create(state, addresses(range(3)))
+    if phase == "sending":
+        run(state, job_id)
+        bulk.start(state, job_id, actor="ann")
+    with monkeypatch.context() as patch:
+        patch.setitem(state.config, "MAIL_DEFAULT_SENDER", None)
+        job = run(state, job_id)
+    words = "sender: expected one, because MAIL_DEFAULT_SENDER is not set"
+    assert (job.status, job.words, job.found["bad"]) == ("paused", words, 0)
+    assert bulk.resume(state, job_id, actor="ann")
+    assert state.ledger.job(job_id).words is None
+    job = run(state, job_id)
+    assert (job.status, job.found["bad"]) == (
+        ("checked", 0) if phase == "checking" else ("done", 0)
+    )
+    assert len(catcher.messages()) == job.changed == (0 if phase == "checking" else 3)
+
+
+def test_one_that_failed_by_a_bug_is_resumed_or_cancelled(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*of_what: Any) -> Any:
+        raise ZeroDivisionError
+
+    mended, ended = (create(state, addresses(range(3)), confirm=True) for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk_steps, "drafted", fails)
+        for job_id in (mended, ended):
+            with pytest.raises(ZeroDivisionError):
+                run(state, job_id)
+            assert state.ledger.job(job_id).status == "failed"
+    assert bulk.resume(state, mended, actor="ann")
+    job = run(state, mended)
+    assert (job.status, job.words, job.changed) == ("done", None, 3)
+    assert bulk.cancel(state, ended, unsent=False, actor="ann")
+    assert not bulk.resume(state, ended, actor="ann")
 
 
 def test_a_key_holds_for_each_row(state: State) -> None:
@@ -295,6 +367,65 @@ def test_a_person_who_is_purged_is_not_mailed(state: State, catcher: Catcher) ->
         assert "p1@shop.example" not in set(connection.scalars(sa.select(BulkRow.address)))
 
 
+def test_a_purge_of_one_person_costs_no_other_an_email(state: State, catcher: Catcher) -> None:
+    others = ["joann@shop.example", "ann@shop.example.org", "bob@shop.example"]
+    rows = [
+        '"a\nb",ann@shop.example',
+        *[f"x,{one}" for one in others],
+        'c,"Ann <ANN@shop.example>"',
+        "d",
+        "ann@shop.example",
+    ]
+    text = "start_url,email\n" + "\n".join(rows)
+    shared = {"template": "welcome"}
+    checked, unchecked = (create(state, text, shared=shared, skip_bad=True) for _ in range(2))
+    run(state, checked)
+    state.ledger.purge("ann@shop.example", actor="ann")
+    job = state.ledger.job(checked)
+    assert job.total == 3
+    assert job.found == {"phase": "sending", "rows": 5, "bad": 2, "duplicate": 0, "suppressed": 0}
+    with state.database.read() as connection:
+        files = connection.scalars(sa.select(BulkPart.data))
+        assert set(files) == {
+            b"start_url,email\n\n\n" + "".join(f"x,{one}\n" for one in others).encode() + b"\nd\n\n"
+        }
+    run(state, unchecked)
+    for job_id in (checked, unchecked):
+        bulk.start(state, job_id, actor="ann")
+        job = run(state, job_id)
+        assert (job.status, job.done, job.total, job.changed) == ("done", 3, 3, 3)
+        mailed = [row["address"] for row in report(state, job_id) if row["email_id"]]
+        assert mailed == others
+
+
+def test_a_person_is_purged_from_json_however_it_is_written(state: State) -> None:
+    job_id = create(
+        state,
+        '{"email": "ann\\u0040shop.example"}\n{"to": 7, "x": "ann@shop.example"}\n'
+        '{"to": "bob@shop.example"}\n',
+    )
+    state.ledger.purge("Ann@shop.example", actor="ann")
+    with state.database.read() as connection:
+        assert connection.scalar(sa.select(BulkPart.data)) == b'\n\n{"to": "bob@shop.example"}\n'
+    assert run(state, job_id).found["rows"] == 1
+
+
+def test_a_step_that_was_prepared_before_a_purge_is_not_done(
+    state: State, catcher: Catcher
+) -> None:
+    job_id = create(state, addresses(range(3)), confirm=True)
+    job = state.ledger.claim_job(job_id, "first")
+    assert job is not None
+    apply = bulk_steps.prepare(state, job)
+    state.ledger.purge("p1@shop.example", actor="ann")
+    with pytest.raises(Lost):
+        state.ledger.step_job(job_id, "first", apply)
+    assert state.ledger.sweep().jobs_due == [job_id]
+    assert run(state, job_id).changed == 2
+    mailed = [message.recipients for message in catcher.messages()]
+    assert mailed == [("p0@shop.example",), ("p2@shop.example",)]
+
+
 def test_old_sends_and_files_that_broke_off_are_deleted(
     state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,10 +447,66 @@ def test_old_sends_and_files_that_broke_off_are_deleted(
             .values(ended_at=sa.type_coerce(Job.ended_at, sa.Double) - 100)
         )
     state.ledger.add_bulk_part(uuid7(), Part(1, 1, b"email"))
-    monkeypatch.setattr("mailer.ledger.bulk._HALF_DONE_SECONDS", 0.0)
+    monkeypatch.setattr("mailer.ledger.bulk._UPLOAD_SECONDS", 0.0)
     pruned = state.ledger.prune(keep_bodies_seconds=50, keep_seconds=50, for_seconds=5)
     assert pruned.rows == 3
     with pytest.raises(NotFound):
         state.ledger.job(job_id)
     assert run(state, waits).status == "checked"
     assert count(state, BulkPart.file_id) == 1
+
+
+def files_of(state: State) -> set[str]:
+    with state.database.read() as connection:
+        files = set(connection.scalars(sa.select(BulkPart.file_id)))
+        jobs_ = connection.execute(sa.select(Job.id, Job.details).where(Job.kind == bulk.KIND))
+        return {job.id for job in jobs_ if job.details["file"] in files}
+
+
+def test_what_rests_or_failed_keeps_its_file_for_some_days(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*of_what: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("mailer.ledger.bulk._UPLOAD_SECONDS", 0.0)
+    checked, paused, failed = ids = [create(state, addresses(range(3))) for _ in range(3)]
+    run(state, checked)
+    bulk.pause(state, paused, actor="ann")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(bulk_steps, "drafted", fails)
+        run(state, failed)
+
+    def prune() -> None:
+        state.ledger.prune(keep_bodies_seconds=7 * _DAY, keep_seconds=90 * _DAY, for_seconds=5)
+
+    def let_days_pass(days: int) -> None:
+        with state.database.begin() as connection:
+            for column in (Job.created_at, Job.lease_until, Job.ended_at):
+                earlier = sa.type_coerce(column, sa.Double) - days * _DAY
+                connection.execute(sa.update(Job).values({column: earlier}))
+
+    let_days_pass(6)
+    prune()
+    assert files_of(state) == set(ids)
+    let_days_pass(2)
+    prune()
+    assert files_of(state) == set()
+    found = [state.ledger.job(job_id) for job_id in ids]
+    assert [job.status for job in found] == ["stopped", "stopped", "failed"]
+    assert found[0].words == "it rested for so long that its file was erased: send it anew"
+    assert bulk.resume(state, failed, actor="ann")
+    with pytest.raises(bulk_steps.Erased):
+        run(state, failed)
+    steering = str(uuid.uuid4())
+    state.ledger.add_job(steering, "retry", {"ids": [], "below": 9}, actor="ann", total=0)
+    run(state, steering)
+    let_days_pass(91)
+    prune()
+    assert state.ledger.jobs(5) == ([], False)
+
+
+def test_a_bulk_send_that_is_stopped_as_a_job_keeps_no_file(state: State) -> None:
+    job_id = create(state, addresses(range(3)))
+    assert jobs.ask(state, job_id, "stopped", actor="ann")
+    assert files_of(state) == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,9 @@ from flask import Flask
 
 from mailer import dispatch, dispatch_many, jobs, steering
 from mailer.dev.catcher import Catcher
-from mailer.errors import LedgerUnavailable, NotFound
+from mailer.errors import LedgerUnavailable, MailerError, NotFound
 from mailer.ledger import failures
-from mailer.ledger.jobs import Lost, Step
+from mailer.ledger.jobs import NOTHING, Lost, Step
 from mailer.models import AuditEntry, Delivery, Job
 from mailer.state import of
 
@@ -186,7 +187,88 @@ def test_a_job_that_fails_says_why(app: Flask) -> None:
     with pytest.raises(KeyError):
         run(app, job_id)
     job = of(app).ledger.job(job_id)
-    assert (job.status, job.words) == ("failed", "KeyError: 'sent'")
+    assert job.status == "failed"
+    assert re.fullmatch(r"KeyError in steering\.py:\d+: the worker's log says more", job.words)
+
+
+def test_the_words_of_a_bug_are_in_the_log_only(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[Exception] = [
+        RuntimeError("a\0b \ud800 ann@shop.example"),
+        MailerError("its file is\0 not there \ud800"),
+    ]
+
+    def fails(*of_what: Any) -> Any:
+        raise raised[0]
+
+    monkeypatch.setitem(jobs.KINDS, "retry", fails)
+    words = []
+    for one in list(raised):
+        job_id = start(app, ids=[])
+        with pytest.raises(type(one)):
+            run(app, job_id)
+        words.append(of(app).ledger.job(job_id).words)
+        raised.pop(0)
+    assert words[0].startswith("RuntimeError in test_jobs.py:")
+    assert "ann@" not in words[0]
+    assert words[1] == "its file is not there"
+
+
+def test_a_job_that_kills_its_workers_is_given_up(app: Flask) -> None:
+    ledger, job_id = of(app).ledger, start(app, ids=[])
+
+    def is_lost(claim: str) -> Any:
+        job = ledger.claim_job(job_id, claim)
+        with of(app).database.begin() as connection:
+            connection.execute(sa.update(Job).values(lease_until=0.0))
+        return job
+
+    assert [is_lost(claim).status for claim in "ab"] == ["running", "running"]
+    ledger.step_job(job_id, "b", lambda connection: NOTHING)
+    with of(app).database.begin() as connection:
+        connection.execute(sa.update(Job).values(lease_until=0.0))
+    assert [is_lost(claim).status for claim in "cd"] == ["running", "running"]
+    job, _ = run(app, job_id)
+    assert job.status == "failed"
+    assert job.words.startswith("given up: 3 workers in a row were lost")
+    assert ledger.sweep().jobs_due == []
+    assert ledger.ask_job(job_id, "queued", actor="ann")
+    job, _ = run(app, job_id)
+    assert (job.status, job.words, job.crashes) == ("done", None, 0)
+
+
+def test_a_pause_holds_though_the_job_is_passed_on(
+    app: Flask, failed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steering, "AT_ONCE", 2)
+    ledger, job_id = of(app).ledger, start(app, state="failed", cause=cause())
+    monkeypatch.setattr("mailer.jobs.shutdown.announced", lambda: True)
+
+    def pause(told: dict[str, Any]) -> None:
+        ledger.ask_job(job_id, "paused", actor="test")
+
+    with app.app_context():
+        job = jobs.run(of(app), job_id, pause)
+    assert job is not None
+    assert (job.status, job.done) == ("paused", 2)
+
+
+def test_a_resume_just_before_the_pause_holds(
+    app: Flask, failed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steering, "AT_ONCE", 2)
+    ledger, job_id = of(app).ledger, start(app, state="failed", cause=cause())
+    rung: list[str] = []
+    monkeypatch.setattr(of(app).jobs_bell, "ring", lambda bell, about: rung.append(about))
+    wanted = iter(["paused", "queued"])
+
+    def ask(told: dict[str, Any]) -> None:
+        assert ledger.ask_job(job_id, next(wanted), actor="test")
+
+    with app.app_context():
+        assert jobs.run(of(app), job_id, ask) is None
+    assert (ledger.job(job_id).status, rung) == ("queued", [job_id])
 
 
 def test_a_ledger_that_is_away_for_a_moment_fails_no_job(
@@ -201,9 +283,7 @@ def test_a_ledger_that_is_away_for_a_moment_fails_no_job(
         patch.setattr(ledger, "step_job", away)
         with pytest.raises(LedgerUnavailable):
             run(app, job_id)
-    assert ledger.job(job_id).status == "running"
-    with of(app).database.begin() as connection:
-        connection.execute(sa.update(Job).values(lease_until=0.0))
+    assert ledger.job(job_id).status == "queued"
     job, _ = run(app, job_id)
     assert (job.status, job.changed) == ("done", 7)
 

@@ -11,9 +11,9 @@ from mailer.recipients import Row
 
 def read(data: bytes, *, is_csv: bool = True, chunk: int = 7) -> list[Row]:
     chunks = [data[at : at + chunk] for at in range(0, len(data), chunk)]
-    parts = list(recipients.cut(chunks, is_csv=is_csv))
+    form, cut = recipients.read(chunks, is_csv=is_csv)
+    parts = list(cut)
     assert b"".join(part.data for part in parts) == data
-    form = recipients.form(parts[0], is_csv=is_csv)
     return [row for part in parts for row in recipients.rows(part, form)]
 
 
@@ -72,7 +72,14 @@ def test_what_is_wrong_with_a_row_says_nothing_of_the_next() -> None:
         (b"name,shop\n", "line 1: expected a column email or to, got name, shop"),
         (b"to,a,a\n", "line 1: expected a name of its own for each column, got 'a'"),
         (b"to,,a\n", "line 1: expected a name of its own for each column, got ''"),
-        (b"to\n" + b"x" * 1_000_001, "line 2: expected at most 1000000 bytes"),
+        (b"to\rann@a.example\r", r"line 1: expected lines that end with \\n or \\r\\n, got \\r"),
+        (b"to,na\rme\nann@a.example,x\n", r"line 1: expected lines that end with"),
+        (b"to," + b"x" * 140_000 + b"\n", "line 1: expected CSV: field larger than field limit"),
+        (b'to,"a\nb"\n', "line 1: expected CSV: unexpected end of data"),
+        (b"to,pr\xe9nom\n", "line 1: expected UTF-8"),
+        ("to,a\n".encode("utf-16"), "line 1: expected UTF-8"),
+        (b"to,a\n" + b'b@a.example,"' + b'\n","' * 400_000, "line 2: expected a row of at most"),
+        (b"to\n" + b"x" * 1_000_001, "line 2: expected a row of at most 1000000 bytes"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(data: bytes, words: str) -> None:
@@ -83,7 +90,7 @@ def test_a_file_that_cannot_be_read_is_refused(data: bytes, words: str) -> None:
 def test_a_file_is_cut_between_rows() -> None:
     row = b'a@a.example,"one\ntwo"\n'
     data = b"to,words\n" + row * 30_000
-    parts = list(recipients.cut([data], is_csv=True))
+    parts = list(recipients.read([data], is_csv=True)[1])
     assert len(parts) > 1
     assert all(part.data.endswith(b'"\n') for part in parts)
     assert [part.first_line for part in parts][1:] == [
@@ -94,4 +101,26 @@ def test_a_file_is_cut_between_rows() -> None:
 
 def test_a_quote_that_nobody_closed_does_not_keep_the_file_in_memory() -> None:
     data = b'to,words\na@a.example,"' + b"x\n" * 1_000_000
-    assert max(len(part.data) for part in recipients.cut([data], is_csv=True)) < 600_000
+    assert max(len(part.data) for part in recipients.read([data], is_csv=True)[1]) < 600_000
+
+
+def test_a_quote_within_a_cell_does_not_move_where_rows_end() -> None:
+    row = b'a@a.example,"one %s\ntwo"\n' % (b"x" * 90)
+    data = b'to,words\na@a.example,5" pipe\n' + row * 6_000
+    parts = list(recipients.read([data], is_csv=True)[1])
+    assert len(parts) > 1
+    first, *others = read(data, chunk=70_000)
+    assert first.context["words"] == '5" pipe'
+    assert {one.context["words"][-4:] for one in others} == {"\ntwo"}
+    assert len(others) == 6_000
+
+
+def test_a_quote_that_is_wrong_makes_its_row_bad() -> None:
+    first, second, third, fourth = read(
+        b'to,words\na@a.example,"5" pipe\nb@a.example,6\nc@a.example,"7\nd@a.example,"8"\n'
+        b'e@a.example,"9\nf@a.example,10\n'
+    )
+    assert (first.line, first.wrong) == (2, "expected CSV: ',' expected after '\"'")
+    assert (second.line, second.to) == (3, "b@a.example")
+    assert (third.line, third.last_line, third.wrong[:13]) == (4, 5, "expected CSV:")
+    assert (fourth.line, fourth.wrong) == (6, "expected CSV: unexpected end of data")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import sqlalchemy as sa
 from flask import g, request
 
 from .. import keys
@@ -44,6 +47,11 @@ def authenticate(scope: str, *, test_keys: bool) -> Key:
         )
         raise ApiError(403, "restricted_api_key", message)
     return found
+
+
+def sees_job(job: sa.Row[Any]) -> bool:
+    """Say whether the key of this request may know of a job: one with limits, of its own."""
+    return not key().is_limited or job.key_id == key().id
 
 
 def check_sees(found: Key, email_id: str | None) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import sqlalchemy as sa
@@ -21,7 +20,6 @@ from ..state import State, current
 from . import output
 from .steering import actor
 
-_CHUNK_BYTES = 65_536
 _LOOK_SECONDS = 0.5
 _SHOWN = 20
 _PREVIEW_LINES = 12
@@ -52,7 +50,7 @@ def bulk() -> None:
 
 @bulk.command(short_help="Send a template to each row of a file.")
 @click.argument("template")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
+@click.argument("file", type=click.File("rb"))
 @click.option("--locale", metavar="LOCALE", help="Language, for rows that name none.")
 @click.option("--lane", type=click.Choice(LANES), default="bulk", show_default=True, help="Queue.")
 @click.option("--sender", metavar="ADDRESS", help="From; MAIL_DEFAULT_SENDER if not given.")
@@ -60,13 +58,13 @@ def bulk() -> None:
 @click.option("--skip-bad", is_flag=True, help="Leave bad rows out, and send the others.")
 @click.option("--yes", "-y", is_flag=True, help="Don't ask.")
 @with_appcontext
-def send(*, file: Path, dry_run: bool, skip_bad: bool, yes: bool, **arguments: Any) -> None:
+def send(*, file: IO[bytes], dry_run: bool, skip_bad: bool, yes: bool, **arguments: Any) -> None:
     """Check a file, show what was found, ask, and send a template to each of its rows.
 
     Ctrl-C leaves it: it goes on, and `mailer bulk watch ID` shows it again.
     """
     state, bulk_id = current(), uuid7()
-    upload = sends.Upload(file.name, _chunks(file), is_csv=_is_csv(file))
+    upload = sends.Upload.of(Path(file.name).name, file)
     sends.create(state, bulk_id, Request(**arguments), upload, actor=actor())
     _watch(state, bulk_id, until_checked=True)
     job = sends.find(state, bulk_id)
@@ -221,19 +219,6 @@ def report(bulk_id: str, file: Any) -> None:
         file.write(text)
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-    except OSError as error:
-        raise click.FileError(str(path), error.strerror) from error
-
-
-def _is_csv(path: Path) -> bool:
-    return path.suffix.lower() not in {".json", ".jsonl", ".ndjson"}
-
-
 def _watch(state: State, bulk_id: str, *, until_checked: bool = False) -> None:
     """Show how far it is until it ends or rests, or somebody presses Ctrl-C."""
     try:
@@ -251,7 +236,8 @@ def _watch(state: State, bulk_id: str, *, until_checked: bool = False) -> None:
     if job.status == "failed":
         raise click.ClickException(f"it failed: {job.words}")
     if not until_checked:
-        click.echo(f"{bulk_id}: {stage}, {output.count(job.changed, 'email')} accepted")
+        why = f": {output.printable(job.words)}" if job.words else ""
+        click.echo(f"{bulk_id}: {stage}, {output.count(job.changed, 'email')} accepted{why}")
 
 
 def _follow(state: State, bulk_id: str, stage: str) -> None:

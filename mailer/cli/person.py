@@ -30,7 +30,8 @@ def export(address: str) -> None:
     """Print everything that is stored of one address, as one JSON document.
 
     The emails that it is in, with their content as far as it is still there, its deliveries, its
-    suppressions, and the account of the service. It shows contexts: handle the output with care.
+    suppressions, its rows of bulk sends, and the account of the service. It shows contexts: handle
+    the output with care.
 
     \b
       mailer export --address ann@example.com > ann.json
@@ -44,6 +45,7 @@ def export(address: str) -> None:
             "user": user and {name: getattr(user, name) for name in _OF_USER},
             "suppressions": [_columns(one) for one in state.ledger.suppressions_of([address])],
             "emails": [_document(state, one) for one in state.ledger.export(address)],
+            "bulk_rows": [_columns(one) for one in state.ledger.bulk_rows_of(address)],
             "reports": [_columns(one) for one in state.ledger.reports_without_delivery(address)],
         }
     )

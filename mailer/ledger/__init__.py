@@ -331,19 +331,28 @@ class Ledger:
         actor: str,
         total: int,
         found: Mapping[str, Any] | None = None,
+        key_id: str | None = None,
     ) -> bool:
-        """Store work for a worker; ``found``: what it begins with. False: there is a job with this
-        id."""
+        """Store work for a worker; ``found``: what it begins with; ``key_id``: the API key that
+        asks for it. False: there is a job with this id."""
         with self.database.begin() as connection:
             is_new = jobs.add(
-                connection, job_id, kind, details, actor=actor, total=total, found=found
+                connection,
+                job_id,
+                kind,
+                details,
+                actor=actor,
+                total=total,
+                found=found,
+                key_id=key_id,
             )
             if is_new:
                 acts.note(connection, actor, "start job", f"{kind} {job_id}", total)
         return is_new
 
     def claim_job(self, job_id: str, claim: str) -> sa.Row[Any] | None:
-        """Take a job for one worker. None: another has it, or there is nothing to do."""
+        """Take a job for one worker, or give it up because it kills them: then it has ended. None:
+        another has it, or there is nothing to do."""
         with self.database.begin() as connection:
             return jobs.claim(connection, job_id, claim)
 
@@ -362,15 +371,18 @@ class Ledger:
     def leave_job(
         self, job_id: str, claim: str, status: str, words: str | None = None
     ) -> sa.Row[Any] | None:
-        """Give a job up: ``queued`` for the next worker, or for good."""
+        """Give a job up: ``queued`` for the next worker, unless something else is asked of it; or
+        ``paused`` or ``failed``. None: it was not ours."""
         with self.database.begin() as connection:
             return jobs.leave(connection, job_id, claim, status, words)
 
     def ask_job(self, job_id: str, wanted: str, *, actor: str) -> bool:
-        """Ask for a job to be ``paused`` or, after a pause, ``queued``, or have it ``stopped``.
-        Raises NotFound."""
+        """Ask for a job to be ``paused`` or, after a pause or a failure, ``queued``, or have it
+        ``stopped``. Raises NotFound."""
         with self.database.begin() as connection:
             is_asked = jobs.ask(connection, job_id, wanted)
+            if wanted == "stopped" and is_asked:
+                bulk.erase_file_of(connection, job_id)
             acts.note(connection, actor, _ASKED[wanted], job_id, int(is_asked))
         return is_asked
 
@@ -417,6 +429,11 @@ class Ledger:
         with self.database.read() as connection:
             return bulk.problems(connection, job_id, limit)
 
+    def bulk_rows_of(self, address: str) -> Sequence[sa.Row[Any]]:
+        """Return the rows of bulk sends that a person has."""
+        with self.database.read() as connection:
+            return bulk.rows_of(connection, address)
+
     def job(self, job_id: str) -> sa.Row[Any]:
         """Return a job. Raises NotFound."""
         with self.database.read() as connection:
@@ -429,10 +446,12 @@ class Ledger:
         before: str | None = None,
         *,
         kind: str | None = None,
+        key_id: str | None = None,
     ) -> tuple[Sequence[sa.Row[Any]], bool]:
-        """Return jobs, the newest first, and whether there are more that way."""
+        """Return jobs, the newest first, and whether there are more that way; ``key_id``: only
+        those that this API key asked for."""
         with self.database.read() as connection:
-            return jobs.page(connection, limit, after, before, kind)
+            return jobs.page(connection, limit, after, before, kind=kind, key_id=key_id)
 
     def failures(self, looked_at: int = failures.LOOKED_AT) -> failures.Groups:
         """Return what is in trouble or waits for another attempt, by its reason: of the newest

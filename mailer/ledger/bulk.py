@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from .. import recipients
 from ..db import Database
 from ..expressions import now
-from ..models import IS_LEFT_OUT, BulkPart, BulkRow, Delivery, Job
+from ..models import IS_LEFT_OUT, LEFT_OUT, BulkPart, BulkRow, Delivery, Job
 from ..prepared import Prepared
-from ..recipients import Part
+from ..recipients import Form, Part
 from .filters import OUTCOME_OF
+from .jobs import as_asked
 from .record import first_uuid7
 
 KIND = "bulk"
@@ -62,7 +65,15 @@ def part_at(connection: sa.Connection, file_id: str, line: int) -> Part | None:
 
 
 def erase_file(connection: sa.Connection, file_id: str) -> None:
+    """Erase a file."""
     connection.execute(sa.delete(BulkPart).where(BulkPart.file_id == file_id))
+
+
+def erase_file_of(connection: sa.Connection, job_id: str) -> None:
+    """Erase the file of a job, if it has one."""
+    details = connection.scalar(sa.select(Job.details).where(Job.id == job_id))
+    if file_id := (details or {}).get("file"):
+        erase_file(connection, file_id)
 
 
 def add_rows(connection: sa.Connection, job_id: str, rows: Sequence[Judged]) -> None:
@@ -176,38 +187,105 @@ def report(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:
         after = found[-1].line
 
 
+def rows_of(connection: sa.Connection, address: str) -> Sequence[sa.Row[Any]]:
+    """Return the rows of a person, in the order of the sends."""
+    statement = sa.select(BulkRow.__table__).where(BulkRow.address == address.lower())
+    return connection.execute(statement.order_by(BulkRow.job_id, BulkRow.line)).all()
+
+
 def forget(connection: sa.Connection, address: str) -> None:
-    """Erase a person from files and rows; the rows stay, and mail nobody."""
+    """Erase a person from files and rows. The row of an email stays, without the address."""
     lower = address.lower()
+    # Before the rows, as a step has them.
+    of_bulk = sa.select(Job.id, Job.details, Job.found).where(Job.kind == KIND)
+    jobs = connection.execute(of_bulk.order_by(Job.id).with_for_update()).all()
+    theirs = BulkRow.address == lower
+    unsent = sa.delete(BulkRow).where(theirs, BulkRow.email_id.is_(None))
+    gone: dict[str, list[str | None]] = defaultdict(list)
+    for row in connection.execute(unsent.returning(BulkRow.job_id, BulkRow.left_out)):
+        gone[row.job_id].append(row.left_out)
+    connection.execute(sa.update(BulkRow).where(theirs).values(address=None))
+    says_it = sa.func.lower(BulkRow.reason).contains(lower, autoescape=True)
+    connection.execute(sa.update(BulkRow).where(IS_LEFT_OUT, says_it).values(reason="erased"))
+    for job in jobs:
+        form = Form(**job.details["form"])
+        if _blank(connection, job.details["file"], form, lower) or gone[job.id]:
+            _count_out(connection, job, gone[job.id])
+
+
+def _blank(connection: sa.Connection, file_id: str, form: Form, address: str) -> bool:
+    """Make the rows of a person blank in a file. False: it has none."""
+    changed = False
+    first_lines = sa.select(BulkPart.first_line).where(BulkPart.file_id == file_id)
+    for first_line in connection.scalars(first_lines).all():
+        part = part_at(connection, file_id, first_line)
+        if part is None or not _may_name(part, address):
+            continue
+        if (blank := recipients.without(part, form, address)) != part:
+            of_it = (BulkPart.file_id == file_id, BulkPart.first_line == first_line)
+            connection.execute(sa.update(BulkPart).where(*of_it).values(data=blank.data))
+            changed = True
+    return changed
+
+
+def _may_name(part: Part, address: str) -> bool:
+    """Say whether a part is worth being read for an address. It may be written with escapes."""
+    text = part.data.decode(errors="replace").lower()
+    return address in text or "\\" in text or '"' in address
+
+
+def _count_out(connection: sa.Connection, job: sa.Row[Any], gone: Sequence[str | None]) -> None:
+    """Correct what a job counts; a step that was prepared with what is erased is not done."""
+    found = {**job.found, "rows": job.found["rows"] - len(gone)}
+    for kind in LEFT_OUT:
+        found[kind] -= gone.count(kind)
+    to_mail = gone.count(None) if found["phase"] == "sending" else 0
     connection.execute(
-        sa.update(BulkRow)
-        .where(BulkRow.address == lower, BulkRow.email_id.is_(None))
-        .values(address=None, left_out="bad", reason="erased")
+        sa.update(Job)
+        .where(Job.id == job.id)
+        .values(
+            found=found,
+            total=Job.total - to_mail,
+            claim=None,
+            status=sa.case((Job.status == "running", as_asked()), else_=Job.status),
+            wanted=None,
+        )
     )
-    connection.execute(sa.update(BulkRow).where(BulkRow.address == lower).values(address=None))
-    parts = sa.select(BulkPart.file_id, BulkPart.first_line).execution_options(yield_per=1_000)
-    for file_id, first_line in connection.execute(parts).all():
-        is_it = (BulkPart.file_id == file_id, BulkPart.first_line == first_line)
-        data = connection.scalar(sa.select(BulkPart.data).where(*is_it))
-        if data is not None and (blank := _without(data, lower.encode())) != data:
-            connection.execute(sa.update(BulkPart).where(*is_it).values(data=blank))
 
 
-def _without(data: bytes, address: bytes) -> bytes:
-    if address not in data.lower():
-        return data
-    return b"\n".join(b"" if address in line.lower() else line for line in data.split(b"\n"))
+def erase_files(connection: sa.Connection, keep_seconds: float) -> None:
+    """Erase files that are no more needed: of sends that are over or failed so long ago, of those
+    that rested so long, which end with it, and of uploads that broke off a day ago."""
+    is_old = sa.func.coalesce(Job.lease_until, Job.created_at) < now() - keep_seconds
+    connection.execute(
+        sa.update(Job)
+        .where(Job.kind == KIND, Job.status.in_(["checked", "paused"]), is_old)
+        .values(status="stopped", words=_RESTED, wanted=None, lease_until=None, ended_at=now())
+    )
+    files = set(connection.scalars(sa.select(BulkPart.file_id).distinct()))
+    if not files:
+        return
+    failed_lately = sa.and_(Job.status == "failed", Job.ended_at >= now() - keep_seconds)
+    needed = sa.select(Job.details).where(
+        Job.kind == KIND, sa.or_(Job.ended_at.is_(None), failed_lately)
+    )
+    files -= {details["file"] for details in connection.scalars(needed)}
+    instant = connection.execute(sa.select(now() - _UPLOAD_SECONDS)).scalar_one()
+    before = first_uuid7(datetime.fromtimestamp(instant, UTC))
+    for file_id in files:
+        if file_id < before:  # else it may be coming in
+            erase_file(connection, file_id)
+
+
+_RESTED = "it rested for so long that its file was erased: send it anew"
+_UPLOAD_SECONDS = 86_400.0
 
 
 def prune(connection: sa.Connection, keep_seconds: float) -> int | None:
-    """Delete some of the oldest: rows of sends that ended so long ago, and then the send; files
-    that no send has. Return how many rows. None: there is nothing to delete."""
-    _erase_orphans(connection)
+    """Delete some of the oldest job that ended so long ago: rows of a bulk send, then the job.
+    Return how many rows. None: there is nothing to delete."""
     job_id = connection.scalar(
-        sa.select(Job.id)
-        .where(Job.kind == KIND, Job.ended_at < now() - keep_seconds)
-        .order_by(Job.ended_at)
-        .limit(1)
+        sa.select(Job.id).where(Job.ended_at < now() - keep_seconds).order_by(Job.ended_at).limit(1)
     )
     if job_id is None:
         return None
@@ -218,21 +296,3 @@ def prune(connection: sa.Connection, keep_seconds: float) -> int | None:
     if deleted < _AT_ONCE:
         connection.execute(sa.delete(Job).where(Job.id == job_id))
     return deleted
-
-
-_HALF_DONE_SECONDS = 86_400.0
-
-
-def _erase_orphans(connection: sa.Connection) -> None:
-    """Erase files whose upload broke off a day ago, and those of sends that are over."""
-    instant = connection.execute(sa.select(now() - _HALF_DONE_SECONDS)).scalar_one()
-    before = first_uuid7(datetime.fromtimestamp(instant, UTC))
-    files = set(
-        connection.scalars(sa.select(BulkPart.file_id).where(BulkPart.file_id < before).distinct())
-    )
-    if not files:
-        return
-    open_ = sa.select(Job.details).where(Job.kind == KIND, Job.ended_at.is_(None))
-    needed = {details["file"] for details in connection.scalars(open_)}
-    for file_id in files - needed:
-        erase_file(connection, file_id)

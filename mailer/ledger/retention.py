@@ -52,6 +52,7 @@ def prune(
     gone = _prune_acts(database, keep_seconds, until)
     with database.begin() as connection:
         tallying.prune(connection, keep_seconds=keep_seconds)
+        bulk.erase_files(connection, keep_bodies_seconds)
     rows = _prune_rows(database, keep_seconds, until)
     return Pruned(erased=erased, deleted=deleted, reports=reports, acts=gone, rows=rows)
 

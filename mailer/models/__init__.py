@@ -83,5 +83,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0015"
+REVISION = "0016"
 """The newest migration: the one that makes these tables."""

@@ -13,7 +13,7 @@ LEFT_OUT = ("bad", "duplicate", "suppressed")
 
 
 class BulkPart(Base):
-    """Some whole rows of a file that was uploaded. Erased when the send ends."""
+    """Some whole rows of a file that was uploaded. Erased when the send is done or stopped."""
 
     __tablename__ = "mailer_bulk_parts"
 

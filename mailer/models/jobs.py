@@ -27,6 +27,8 @@ class Job(Base):
     details: Mapped[dict[str, Any]] = mapped_column(Json)
     """What is to be done; its form is the kind's."""
     actor: Mapped[str] = mapped_column(sa.String(120))
+    key_id: Mapped[str | None] = mapped_column(sa.String(36))
+    """Of the API key that asked for it. None: none did."""
     status: Mapped[str] = mapped_column(sa.String(10))
     """``queued``, ``running``, ``paused``, ``checked``, ``done``, ``stopped`` or ``failed``."""
     wanted: Mapped[str | None] = mapped_column(sa.String(10))
@@ -41,13 +43,16 @@ class Job(Base):
     found: Mapped[dict[str, Any] | None] = mapped_column(Json)
     """What it found on its way; its form is the kind's."""
     words: Mapped[str | None] = mapped_column(sa.Text)
-    """Why it failed."""
+    """Why it failed, or waits for somebody to mend something."""
     created_at: Mapped[datetime] = mapped_column(Instant)
     started_at: Mapped[datetime | None] = mapped_column(Instant)
     ended_at: Mapped[datetime | None] = mapped_column(Instant)
     claim: Mapped[str | None] = mapped_column(sa.String(36))
+    crashes: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many workers in a row lost it before they ended a step."""
     lease_until: Mapped[datetime | None] = mapped_column(Instant)
-    """Until when it is a worker's. Of one that is open and past it, since when it waits for one."""
+    """Until when it is a worker's. Of one that is open and past it, since when it waits for one, or
+    for somebody."""
 
     __table_args__ = (
         sa.Index("ix_mailer_jobs_open", "id", info={WHERE: IS_OPEN}),

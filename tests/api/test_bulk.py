@@ -94,6 +94,8 @@ def test_a_file_is_sent_as_it_is(app: Flask, call: Call, key: Callable[..., str]
     [
         (b"", {}, "422 expected at least one recipient, got an empty file"),
         (b"name\nx\n", {}, "422 line 1: expected a column email or to, got name"),
+        (b"to\ra@b.example\r", {}, "422 line 1: expected lines that end with"),
+        (b"to," + b"x" * 140_000, {"max_bytes": 200_000}, "422 line 1: expected CSV: field larger"),
         (b"email\n", {}, "422 expected at least one recipient, got none"),
         (b"email\na@b.example\n", {"content_type": "text/plain"}, "415 Content-Type: expected"),
         (b"email\na@b.example\n", {"template": "x"}, "422 template: no email template is called"),
@@ -104,7 +106,7 @@ def test_a_file_is_sent_as_it_is(app: Flask, call: Call, key: Callable[..., str]
 def test_a_file_that_cannot_be_sent_is_refused(
     app: Flask, key: Callable[..., str], data: bytes, more: Any, refused: str
 ) -> None:
-    app.config["MAILER_MAX_BULK_BYTES"] = 1_000
+    app.config["MAILER_MAX_BULK_BYTES"] = more.pop("max_bytes", 1_000)
     answer = upload(app, key(), data, **more)
     assert f"{answer.status_code} {answer.get_json()['message']}".startswith(refused)
 
@@ -166,3 +168,32 @@ def test_it_is_paused_resumed_and_cancelled(app: Flask, call: Call) -> None:
     assert call("GET", f"/bulk/{bulk_id}")[1]["status"] == "cancelled"
     assert call("POST", f"/bulk/{bulk_id}/start")[0] == 409
     assert call("GET", f"/bulk/{uuid.uuid4()}")[0] == 404
+
+
+def test_a_key_with_limits_sees_and_steers_only_what_it_sent(
+    app: Flask, call: Call, key: Callable[..., str]
+) -> None:
+    limited, other = (key(recipients=["*@shop.example.com"]) for _ in range(2))
+    whole = key(scopes=["send", "read", "manage"])
+    bulk_id = call("POST", "/bulk", {**NEWS, "recipients": people(1)}, token=limited)[1]["id"]
+    theirs = call("POST", "/bulk", {**NEWS, "recipients": people(1)})[1]["id"]
+    run(app, bulk_id)
+
+    def ask(method: str, path: str, token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = app.test_client().open(f"/api{path}", method=method, headers=headers)
+        return answer.status_code
+
+    asked = [("GET", f"/bulk/{bulk_id}"), ("GET", f"/bulk/{bulk_id}/report")]
+    asked += [("POST", f"/bulk/{bulk_id}/{verb}") for verb in ("start", "pause", "resume")]
+    asked += [("GET", f"/results/{bulk_id}"), ("POST", f"/bulk/{bulk_id}/cancel")]
+    for method, path in asked:
+        assert ask(method, path, other) == 404
+    for method, path in asked:
+        assert ask(method, path, limited) == ask(method, path, whole) == 200
+
+    def listed(token: str) -> list[str]:
+        return [one["id"] for one in call("GET", "/bulk", token=token)[1]["data"]]
+
+    assert (listed(limited), listed(other)) == ([bulk_id], [])
+    assert listed(whole) == [theirs, bulk_id]

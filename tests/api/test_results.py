@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import sqlalchemy as sa
@@ -98,6 +99,18 @@ def test_a_job_whose_worker_is_quiet_says_so_before_its_lease_is_over(
     words = call("GET", f"/results/{job}")[1]["progress"]["words"]
     assert words.startswith("nothing was heard of its worker for 4")
     assert words.endswith("after 60 s another may take it")
+
+
+def test_how_long_a_job_waits_is_reckoned_by_the_ledgers_clock(
+    app: Flask, call: Call, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(days=1)
+
+    monkeypatch.setattr("mailer.results.datetime", Ahead, raising=False)
+    assert "words" not in call("GET", f"/results/{job}")[1]["progress"]
 
 
 def test_an_unknown_id_and_a_key_without_the_scope(call: Call, key: Callable[..., str]) -> None:

@@ -112,6 +112,8 @@ def test_a_file_that_cannot_be_read_says_why(run: Run, people: Path) -> None:
     done = run("bulk", "welcome", str(people))
     assert done.exit_code == 1
     assert done.output == "mailer: line 1: expected a column email or to, got name\n"
+    people.write_text("to,a\rb\nx@shop.example,1\n")
+    assert "mailer: line 1: expected lines" in run("bulk", "welcome", str(people)).output
 
 
 def test_it_is_listed_shown_steered_and_reported(
@@ -145,3 +147,10 @@ def test_ctrl_c_leaves_it_running(run: Run, waiting: str, monkeypatch: pytest.Mo
     assert done.exit_code == 0
     assert f"To watch it again: mailer bulk watch {waiting}" in done.output
     assert '"state": "checking"' in run("bulk", "show", waiting, "--json").output
+
+
+def test_an_export_has_the_rows_of_a_person(run: Run, waiting: str, app: Flask) -> None:
+    with app.app_context():
+        jobs.run(of(app), waiting, lambda told: None)
+    (row,) = json.loads(run("export", "--address", "P3@shop.example").output)["bulk_rows"]
+    assert (row["job_id"], row["line"], row["email_id"]) == (waiting, 5, None)

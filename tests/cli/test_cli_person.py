@@ -131,7 +131,7 @@ def test_export_prints_everything_but_the_password(run: Run, app: Flask, catcher
 def test_export_of_an_unknown_address_is_empty(run: Run) -> None:
     assert json.loads(run("export", *ANN).stdout) == {
         "address": "Ann@example.com", "user": None, "suppressions": [], "emails": [],
-        "reports": [],
+        "bulk_rows": [], "reports": [],
     }  # fmt: skip
 
 

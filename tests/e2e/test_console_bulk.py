@@ -85,4 +85,4 @@ def test_progress_is_shown_through_a_restart_and_without_a_worker(
         work()
         expect(count).to_have_text("300 of 300", timeout=30_000)
         expect(page.get_by_text("The service does not answer; trying again.")).to_be_hidden()
-        expect(page.get_by_text("All was accepted in")).to_be_visible(timeout=30_000)
+        expect(page.get_by_text("300 of 300 rows were accepted")).to_be_visible(timeout=30_000)

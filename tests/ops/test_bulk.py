@@ -67,7 +67,7 @@ def test_a_file_is_checked_started_and_reported(
     submit(browser, f"{path}/start", at=path, skip_bad="on")
     run(app, path)
     page = browser.get(path).text
-    assert "All was accepted in" in page
+    assert "5 of 7 rows were accepted as emails in" in page
     assert "<iframe" not in page
     assert len(catcher.messages()) == 5
     report = csv.DictReader(io.StringIO(browser.get(f"{path}/report").text))
@@ -96,6 +96,7 @@ def test_it_is_paused_resumed_and_cancelled(app: Flask, sign_in: SignIn) -> None
 @pytest.mark.parametrize(
     ("data", "fields", "words"),
     [
+        (b"email,pr\xe9nom\na@b.example,x\n", {}, "line 1: expected UTF-8"),
         (b"name\nx\n", {}, "line 1: expected a column email or to"),
         (PEOPLE, {"template": "x"}, "no email template is called"),
         (PEOPLE, {"sender": "nobody"}, "sender: expected one address"),
@@ -141,3 +142,35 @@ def test_a_viewer_sees_how_far_it_is_and_no_email(app: Flask, sign_in: SignIn) -
     assert viewer.get("/ops/results/nobody").status_code == 404
     assert viewer.get(path.replace("/bulk/", "/jobs/")).location == path
     assert viewer.get("/ops/bulk/nobody").status_code == 404
+
+
+def test_what_is_to_be_mended_is_said_and_it_is_resumed(
+    app: Flask, sign_in: SignIn, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = sign_in("operator")
+    path = upload(browser, PEOPLE).location
+    with monkeypatch.context() as patch:
+        patch.setitem(app.config, "MAIL_DEFAULT_SENDER", None)
+        run(app, path)
+    page = browser.get(path).text
+    assert "the rest waits until this is mended: sender: expected one" in page
+    submit(browser, f"{path}/resume", at=path)
+    run(app, path)
+    assert "5 emails are ready to be sent" in browser.get(path).text
+
+
+def test_one_that_failed_is_resumed(
+    app: Flask, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*of_what: Any) -> Any:
+        raise ZeroDivisionError
+
+    browser = sign_in("operator")
+    path = upload(browser, PEOPLE).location
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("mailer.bulk_steps.drafted", fails)
+        run(app, path)
+    assert "ZeroDivisionError in test_bulk.py:" in browser.get(path).text
+    submit(browser, f"{path}/resume", at=path)
+    run(app, path)
+    assert "5 emails are ready to be sent" in browser.get(path).text

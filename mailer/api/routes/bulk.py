@@ -17,7 +17,7 @@ from ...ledger.record import uuid7
 from ...state import current
 from .. import idempotency
 from ..allowance import check_sender, count, limit
-from ..authentication import actor, key
+from ..authentication import actor, key, sees_job
 from ..body import stream
 from ..operations import operation
 from ..schemas.base import ListOf, Page
@@ -92,9 +92,15 @@ def create_of_file(query: SendFile) -> BulkId:
 def list_bulk(query: Page) -> ListOf[Bulk]:
     """List bulk sends.
 
-    The newest first.
+    The newest first; to a key with limits, its own.
     """
-    rows, has_more = current().ledger.jobs(query.limit, query.after, query.before, kind=bulk.KIND)
+    rows, has_more = current().ledger.jobs(
+        query.limit,
+        query.after,
+        query.before,
+        kind=bulk.KIND,
+        key_id=key().id if key().is_limited else None,
+    )
     return ListOf[Bulk](has_more=has_more, data=[Bulk.of(row) for row in rows])
 
 
@@ -187,6 +193,7 @@ def _create(asked: Request, upload: Upload, given: SendBulk | SendFile) -> BulkI
         asked,
         upload,
         actor=actor(),
+        key_id=key().id,
         confirm=given.confirm,
         skip_bad=given.skip_bad,
         only_to=key().recipients,
@@ -206,8 +213,10 @@ def _check_sender(asked: Request) -> None:
 
 
 def _find(bulk_id: str) -> sa.Row[Any]:
-    """Return the job of a bulk send that the key sees: a test key sees what test keys sent."""
+    """Return the job of a bulk send that the key sees: a test key sees what test keys sent, and one
+    with limits what it sent itself."""
     job = bulk.find(current(), bulk_id)
-    if key().is_test and not job.details["request"]["is_test"]:
+    is_hidden = key().is_test and not job.details["request"]["is_test"]
+    if is_hidden or not sees_job(job):
         raise NotFound(f"there is no bulk send {bulk_id!r}")
     return job

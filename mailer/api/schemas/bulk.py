@@ -140,7 +140,7 @@ class Bulk(Answer):
     status: Annotated[str, Field(examples=["sending"])]
     """`checking`, `checked`, `sending`, `paused`, `done`, `cancelled` or `failed`."""
     words: str
-    """Why it failed."""
+    """Why it failed, or what is to be mended before it is resumed."""
     created_at: Shown
     started_at: Shown
     ended_at: Shown

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from html import escape
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Response, abort, request, stream_with_context, url_for
-from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import NotFound
 
 from ... import bulk, errors, results
 from ...drafting import Request
@@ -18,12 +15,11 @@ from ...models import LANES
 from ...state import current
 from .. import access
 from ..blueprint import FRAME, Answer, console, view
-from ..given import form_job_id
+from ..given import form_job_id, whole
 from ..pages import done, page
 
 _SHOWN = 25
 _PROBLEMS = 100
-_CHUNK_BYTES = 65_536
 _OPTIONS = ("template", "subject", "sender", "locale", "lane")
 
 
@@ -57,7 +53,7 @@ def upload_bulk() -> Answer:
         return _form(status=422, error="Please choose a file.")
     given: dict[str, Any] = {name: form.get(name, "").strip() or None for name in _OPTIONS}
     job_id = form_job_id(form.get("job_id", ""))
-    upload = bulk.Upload(file.filename[:200], _chunks(file), is_csv=_is_csv(file.filename))
+    upload = bulk.Upload.of(file.filename, file.stream)
     try:
         bulk.create(
             current(),
@@ -77,7 +73,7 @@ def upload_bulk() -> Answer:
 @view("GET", "/bulk/<job_id>", role="viewer")
 def bulk_send(job_id: str) -> Answer:
     """Show what its check found, and how far it is."""
-    job = _job(job_id)
+    job = bulk.find(current(), job_id)
     may_see = access.member_may("operator") and bulk.stage(job) == "checked"
     return page(
         "bulk_send",
@@ -92,8 +88,8 @@ def bulk_send(job_id: str) -> Answer:
 @view("GET", "/bulk/<job_id>/preview/<number>", role="operator")
 def bulk_preview(job_id: str, number: str) -> Answer:
     """Show one of its first emails, for the frame of the page."""
-    previews = dict(enumerate(bulk.previews(current(), _job(job_id)), 1))
-    found = previews.get(int(number)) if number.isascii() and number.isdecimal() else None
+    previews = dict(enumerate(bulk.previews(current(), bulk.find(current(), job_id)), 1))
+    found = previews.get(whole("number", number))
     if found is None or found.content is None:
         abort(404, "There is no such email to look at, or no more.")
     text = f'<pre style="white-space: pre-wrap">{escape(found.content.text)}</pre>'
@@ -105,7 +101,7 @@ def bulk_preview(job_id: str, number: str) -> Answer:
 @view("GET", "/bulk/<job_id>/report", role="viewer")
 def bulk_report(job_id: str) -> Answer:
     """Save what became of each row."""
-    rows = bulk.written(bulk.report(current(), _job(job_id).id))
+    rows = bulk.written(bulk.report(current(), bulk.find(current(), job_id).id))
     response = Response(stream_with_context(rows), mimetype="text/csv")
     response.headers["Content-Disposition"] = f"attachment; filename=bulk-{job_id}.csv"
     return response
@@ -114,7 +110,7 @@ def bulk_report(job_id: str) -> Answer:
 @view("POST", "/bulk/<job_id>/start", role="operator")
 def start_bulk(job_id: str) -> Answer:
     """Start it."""
-    job = _job(job_id)
+    job = bulk.find(current(), job_id)
     try:
         started = bulk.start(
             current(), job.id, actor=access.actor(), skip_bad="skip_bad" in request.form
@@ -127,7 +123,7 @@ def start_bulk(job_id: str) -> Answer:
 @view("POST", "/bulk/<job_id>/pause", role="operator")
 def pause_bulk(job_id: str) -> Answer:
     """Pause it."""
-    job = _job(job_id)
+    job = bulk.find(current(), job_id)
     paused = bulk.pause(current(), job.id, actor=access.actor())
     return _steered(job, "It pauses." if paused else "It rests already, or has ended.")
 
@@ -135,7 +131,7 @@ def pause_bulk(job_id: str) -> Answer:
 @view("POST", "/bulk/<job_id>/resume", role="operator")
 def resume_bulk(job_id: str) -> Answer:
     """Go on after a pause."""
-    job = _job(job_id)
+    job = bulk.find(current(), job_id)
     resumed = bulk.resume(current(), job.id, actor=access.actor())
     return _steered(job, "It goes on." if resumed else "It is not paused.")
 
@@ -143,7 +139,7 @@ def resume_bulk(job_id: str) -> Answer:
 @view("POST", "/bulk/<job_id>/cancel", role="operator")
 def cancel_bulk(job_id: str) -> Answer:
     """End it for good."""
-    job = _job(job_id)
+    job = bulk.find(current(), job_id)
     unsent = "unsent" in request.form
     ended = bulk.cancel(current(), job.id, unsent=unsent, actor=access.actor())
     return _steered(job, "Cancelled." if ended else "It had ended.")
@@ -164,19 +160,3 @@ def _form(status: int = 200, error: str = "") -> Response:
 
 def _steered(job: sa.Row[Any], words: str) -> Response:
     return done(words, url_for("ops.bulk_send", job_id=job.id))
-
-
-def _job(job_id: str) -> sa.Row[Any]:
-    try:
-        return bulk.find(current(), job_id)
-    except errors.NotFound as error:
-        raise NotFound(str(error)) from error
-
-
-def _chunks(file: FileStorage) -> Iterator[bytes]:
-    while chunk := file.stream.read(_CHUNK_BYTES):
-        yield chunk
-
-
-def _is_csv(name: str) -> bool:
-    return not name.lower().endswith((".json", ".jsonl", ".ndjson"))

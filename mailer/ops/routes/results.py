@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import jsonify
-from werkzeug.exceptions import NotFound, ServiceUnavailable
+from werkzeug.exceptions import ServiceUnavailable
 
 from ... import errors, results
 from ...state import current
@@ -15,7 +15,5 @@ def result(task_id: str) -> Answer:
     """Tell it, as the HTTP API does."""
     try:
         return jsonify(results.find(current(), task_id)._asdict())
-    except errors.NotFound as error:
-        raise NotFound(str(error)) from error
     except errors.Unreachable as error:
         raise ServiceUnavailable(str(error)) from error
