@@ -31,6 +31,7 @@ from .errors import (
 from .ledger import bulk as ledger
 from .ledger.record import uuid7
 from .recipients import Form
+from .rendition import is_secret
 from .state import State
 from .unsubscribe import VARIABLE
 
@@ -216,10 +217,10 @@ def written(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
 
 def _preview(state: State, recipient: str, email: Mapping[str, Any]) -> Preview:
     template = email["template"]
+    if is_secret(state, template, email["lane"]):
+        return Preview(recipient, None, "It is security mail: what it says is not shown.")
     if template is None:
         return Preview(recipient, Content(email["subject"], email["text"] or "", email["html"]))
-    if template in state.loaders:
-        return Preview(recipient, None, "What is in it is loaded when it is sent.")
     context = dict(email["context"])
     if category := email.get("category"):
         context[VARIABLE] = unsubscribe_link(state, category, _PREVIEWED_TO)

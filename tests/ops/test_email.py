@@ -206,6 +206,65 @@ def test_security_mail_of_its_own_words_is_not_shown(app: Flask, sign_in: SignIn
         assert "canary" not in browser.get(f"/ops/emails/{email_id}{path}").text
 
 
+def everywhere(browser: FlaskClient, email_id: str) -> list[str]:
+    """Every page on which an email stands that failed."""
+    page = f"/ops/emails/{email_id}"
+    cause = re.findall(r'href="(/ops/failed/failed/[^"]+)"', browser.get("/ops/failed").text)
+    paths = ["/ops/emails", *cause, page, f"{page}/html", f"{page}/message.eml"]
+    paths += [f"{page}?tab={tab}" for tab in ("text", "headers", "source")]
+    assert cause
+    return [browser.get(path).text for path in paths]
+
+
+@pytest.mark.parametrize("template", [None, "already_registered", "welcome"])
+def test_the_subject_and_the_headers_of_security_mail_are_shown_nowhere(
+    app: Flask, catcher: Catcher, sign_in: SignIn, template: str | None
+) -> None:
+    catcher.script("rcpt", "550 5.1.1 No such user here")
+    words: dict[str, Any] = {"text": "canary", "lane": "critical"}
+    if template == "welcome":
+        words = {"context": {"start_url": "https://canary.example"}}
+        of(app).loaders["welcome"] = dict
+    elif template:  # its lane is another one here: its template says what it is
+        words = {"context": {"reset_url": "https://canary.example"}, "lane": "bulk"}
+    with app.app_context():
+        email_id = dispatch(
+            template, subject="Code canary", to="ada@example.com", headers={"X-One-Time": "canary"},
+            **words,
+        ).id  # fmt: skip
+    browser = sign_in("viewer")
+
+    pages = everywhere(browser, email_id)
+
+    assert not any("canary" in page for page in pages)
+    assert any("[subject]" in page for page in pages)
+    found = browser.get("/ops/emails?q=Code").text
+    assert email_id not in found
+    assert "No emails match" in found
+
+
+def test_other_mail_shows_its_subject_and_is_found_by_it(
+    app: Flask, catcher: Catcher, sign_in: SignIn
+) -> None:
+    catcher.script("rcpt", "550 5.1.1 No such user here")
+    email_id = accept(app, subject="Your parcel", headers={"X-Shop": "seven"})
+    browser = sign_in("viewer")
+    pages = everywhere(browser, email_id)
+    assert all("Your parcel" in pages[number] for number in (0, 1, 2, 4, 6))
+    assert "X-Shop: seven" in pages[4]
+    assert email_id in browser.get("/ops/emails?q=parcel").text
+
+
+def test_a_template_that_is_gone_takes_its_secrets_with_it(app: Flask, sign_in: SignIn) -> None:
+    email_id = accept(app, subject="Code canary")
+    with of(app).database.begin() as connection:
+        connection.execute(sa.update(Email).values(template="gone"))
+    browser = sign_in()
+    for path in ("/ops/emails", f"/ops/emails/{email_id}", f"/ops/emails/{email_id}/message.eml"):
+        assert "canary" not in browser.get(path).text
+    assert email_id not in browser.get("/ops/emails?q=Code").text
+
+
 def test_a_template_is_shown_with_its_values_until_they_are_erased(
     app: Flask, catcher: Catcher, sign_in: SignIn
 ) -> None:
