@@ -6,11 +6,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import NamedTuple
 
-from flask import Blueprint, Response, make_response
+from flask import Blueprint, Response, make_response, request
 
-from ..errors import NotFound
-from ..web.answers import refusal
-from . import access
+from . import access, given
 
 console = Blueprint(
     "ops", __name__, url_prefix="/ops", template_folder="templates", static_folder="static"
@@ -71,10 +69,9 @@ def view(
     return mount
 
 
-@console.errorhandler(NotFound)
-def _not_found(error: NotFound) -> Response:
-    words = str(error)
-    return refusal("Not here", f"{words[0].upper()}{words[1:]}.", status=404)
+@console.before_request
+def _check() -> None:
+    given.refuse_nul(request)
 
 
 @console.after_request
