@@ -34,6 +34,7 @@ from .ledger import bulk as ledger
 from .ledger.record import uuid7
 from .preview import preview
 from .recipients import Form
+from .rendition import is_secret
 from .state import State
 
 KIND = ledger.KIND
@@ -233,10 +234,12 @@ def written(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
 
 def _first_email(state: State, recipient: str, email: Mapping[str, Any]) -> FirstEmail:
     template = email["template"]
-    if template is None:
-        return FirstEmail(recipient, Content(email["subject"], email["text"] or "", email["html"]))
     if template in state.loaders:
         return FirstEmail(recipient, None, "What is in it is loaded when it is sent.")
+    if is_secret(state, template, email["lane"]):
+        return FirstEmail(recipient, None, "It is security mail: what it says is not shown.")
+    if template is None:
+        return FirstEmail(recipient, Content(email["subject"], email["text"] or "", email["html"]))
     try:
         content = preview(
             state, template, email["context"], email["locale"], category=email.get("category")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from .health import Way, ways
+from .health import Way, hindrance, ways
 from .ledger.queries import History
+from .ledger.sweeping import CRASHES_ALLOWED
 from .models import Status
 from .outcome import said
 from .state import State
@@ -41,33 +42,45 @@ _NOT_SENT = {
 """How the words of an attempt begin of which no server knows, and why."""
 
 
+def hindrance_of(state: State, history: History) -> str | None:
+    """Return why nothing of the lane of an email can leave now; None: it can, or nothing waits."""
+    waits = any(one.status == Status.QUEUED for one in history.deliveries)
+    return hindrance(state, history.email.lane) if waits else None
+
+
 def what_happens_next(
     delivery: Any, email: Any, attempts: Sequence[Any], *, hindered: str | None
 ) -> Sentence:
-    """Say what happens to a delivery next, and when. ``hindered``: why nothing of its lane can
-    leave now."""
+    """Say what happens to a delivery next, and when. ``hindered``: of `hindrance_of`."""
     words: Sentence
+    stays = f" Now nothing of its lane can leave: {hindered}." if hindered else ""
     match delivery.state:
         case "deferred":
             number = f": attempt {delivery.attempts + 1} of {delivery.attempts_allowed}"
             again = ("It is tried again ", *_ahead(delivery.due_at), number, *_limit(delivery))
-            words = (*again, ". ", Verb.RETRY, " tries it now.")
+            now = f" makes it due now.{stays}" if hindered else " tries it now."
+            words = (*again, ". ", Verb.RETRY, now)
         case "scheduled":
-            words = ("It is sent ", *_ahead(delivery.due_at), *_limit(delivery), ".")
+            words = ("It is sent ", *_ahead(delivery.due_at), *_limit(delivery), f".{stays}")
         case Status.QUEUED:
             due = ("due for ", _since(delivery.due_at), *_limit(delivery))
             words = ("The next free worker sends it, ", *due, ".")
             if hindered:
                 words = ("It waits, ", *due, f": {hindered}.")
         case Status.SENDING:
-            holds = email.on_unknown == "hold"
-            then = "waits for a person, as unknown" if holds else "is queued again"
             doubt = "A worker is sending it; if its outcome is not known "
-            words = (doubt, *_ahead(delivery.lease_until), f", it {then}.")
+            words = (doubt, *_ahead(delivery.lease_until), f", it {_given_up(delivery, email)}.")
         case Status.SENT if delivery.outcome == "bounced":
             words = ("Nothing more happens: the server had it, and it came back.",)
         case Status.SENT:
             words = (f"Nothing more happens: {_where(attempts)}.",)
+        case Status.UNKNOWN if email.erased_at:
+            unless = " if it has; its content was erased, so it cannot be sent again."
+            words = (
+                "Nothing happens by itself: the server may have it. ",
+                Verb.RESOLVE_SENT,
+                unless,
+            )
         case Status.UNKNOWN:
             words = (
                 "Nothing happens by itself: the server may have it. ",
@@ -102,6 +115,22 @@ def evidence(state: State, history: History) -> dict[int, list[Evidence]]:
             known += _suppressions(state, delivery.recipient, history.email.category)
         found[delivery.id] = known
     return found
+
+
+def _given_up(delivery: Any, email: Any) -> str:
+    """Return what a sweep makes of a delivery whose lease ran out (`ledger.sweeping`)."""
+    unknown = "waits for a person, as unknown"
+    holds = email.on_unknown == "hold"
+    if holds and delivery.marked_at is not None:
+        return unknown
+    if delivery.crashes + 1 >= CRASHES_ALLOWED:
+        otherwise = f"fails: workers stopped while sending it, {CRASHES_ALLOWED} times in a row"
+    elif delivery.attempts >= delivery.attempts_allowed:
+        otherwise = "fails: that was its last attempt" if holds else unknown
+    else:
+        otherwise = "is queued again"
+    # It may have begun to leave by then.
+    return f"{unknown}, if it has begun to leave, and else {otherwise}" if holds else otherwise
 
 
 def _where(attempts: Sequence[Any]) -> str:

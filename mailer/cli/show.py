@@ -10,12 +10,10 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from ..health import hindrance
 from ..ledger.queries import History
-from ..models import Status
 from ..outcome import said
 from ..state import State, current
-from ..why import what_happens_next
+from ..why import hindrance_of, what_happens_next
 from . import output
 
 _OF_REPORT = (
@@ -40,8 +38,7 @@ def show(ctx: click.Context, email_id: str, as_json: bool) -> None:
     state = current()
     history = state.ledger.show(whole_id(state, email_id))
     commands = output.commands(ctx)
-    waits = any(one.state == Status.QUEUED for one in history.deliveries)
-    hindered = hindrance(state, history.email.lane) if waits else None
+    hindered = hindrance_of(state, history)
     if as_json:
         output.print_json(_document(history, commands, hindered))
     else:

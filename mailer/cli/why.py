@@ -7,10 +7,8 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from ..health import hindrance
-from ..models import Status
 from ..state import current
-from ..why import evidence, what_happens_next
+from ..why import evidence, hindrance_of, what_happens_next
 from . import output
 from .show import whole_id
 
@@ -33,8 +31,7 @@ def why(ctx: click.Context, email_id: str, as_json: bool) -> None:
     history = state.ledger.show(whole_id(state, email_id))
     commands = output.commands(ctx)
     email = history.email
-    waits = any(one.state == Status.QUEUED for one in history.deliveries)
-    hindered = hindrance(state, email.lane) if waits else None
+    hindered = hindrance_of(state, history)
     known = evidence(state, history)
     documents: list[dict[str, Any]] = [
         {

@@ -270,7 +270,8 @@ class Ledger:
         return changed
 
     def resolve(self, filters: Filters, *, sent: bool, actor: str) -> list[operations.Changed]:
-        """Decide about ``unknown`` deliveries: the server has them, or they are sent again."""
+        """Decide about ``unknown`` deliveries: the server has them, or they are sent again. Those
+        whose content was erased are not."""
         with self._noting(self.database.begin()) as connection:
             changed = operations.resolve(connection, filters, sent, actor, self.attempts_allowed)
             action: acts.Action = "resolve: sent" if sent else "resolve: resend"

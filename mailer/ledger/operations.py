@@ -210,13 +210,15 @@ def resolve(
     connection: sa.Connection, filters: Filters, sent: bool, actor: str, attempts_allowed: int
 ) -> list[Changed]:
     values: dict[str, Any] = {"status": Status.SENT.value, "reason": None}
+    chosen = sa.and_(*filters.conditions(), Delivery.status == Status.UNKNOWN.value)
     if not sent:
         values = _opened(attempts_allowed)
+        # From here to the commit no content is erased.
+        keep = sa.select(Email.id).where(Email.id.in_(sa.select(Delivery.email_id).where(chosen)))
+        connection.execute(keep.order_by(Email.id).with_for_update(read=True))
+        chosen = sa.and_(chosen, _HAS_CONTENT)
     statement = (
-        sa.update(Delivery)
-        .where(*filters.conditions(), Delivery.status == Status.UNKNOWN.value)
-        .values(**values, updated_at=now())
-        .returning(*_CHANGED)
+        sa.update(Delivery).where(chosen).values(**values, updated_at=now()).returning(*_CHANGED)
     )
     action = "resolved: sent" if sent else OPENING[1]
     changed = _apply(connection, statement, actor, action)

@@ -37,11 +37,7 @@ class Asked(NamedTuple):
 
 def asked(arguments: Mapping[str, str], ledger: Ledger) -> Asked:
     """Read the arguments of an address; ``ledger`` knows which text is the id of an email."""
-    values = {
-        name: text
-        for name in (*_READERS, "q")
-        if (text := arguments.get(name, "").replace("\0", "\ufffd").strip())
-    }
+    values = {name: text for name in (*_READERS, "q") if (text := arguments.get(name, "").strip())}
     read: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, text in values.items():

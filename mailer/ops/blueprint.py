@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import NamedTuple
 
-from flask import Blueprint, Response, make_response
+from flask import Blueprint, Response, make_response, request
 
-from . import access
+from . import access, given
 
 console = Blueprint(
     "ops", __name__, url_prefix="/ops", template_folder="templates", static_folder="static"
@@ -67,6 +67,11 @@ def view(
         return serve
 
     return mount
+
+
+@console.before_request
+def _check() -> None:
+    given.refuse_nul(request)
 
 
 @console.after_request

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import uuid
+from itertools import chain
 
+from flask import Request
 from werkzeug.exceptions import BadRequest
 
 ID_MAX = 2**63 - 1
 """As large as ids of rows can be."""
+
+
+def refuse_nul(request: Request) -> None:
+    """Raise BadRequest for what no database can hold, and nobody types, anywhere in a request."""
+    fields = chain(
+        (request.view_args or {}).items(),
+        request.args.items(multi=True),
+        request.form.items(multi=True),
+        ((name, file.filename or "") for name, file in request.files.items(multi=True)),
+    )
+    for name, text in fields:
+        if "\0" in f"{name}{text}":
+            raise BadRequest(f"{name[:60]!r}: expected text without the character NUL, got one")
 
 
 def whole(name: str, given: str) -> int:

@@ -11,8 +11,10 @@ from flask.wrappers import Response
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
+from .. import rendition
 from ..errors import NotFound
 from ..outcome import said
+from ..state import current
 from ..why import Sentence, Verb
 from . import access
 from .blueprint import console
@@ -61,6 +63,7 @@ def init_app(app: Flask) -> None:
         number=number,
         sentence=sentence,
         span=span,
+        subject=subject,
     )
 
 
@@ -146,6 +149,11 @@ def ago(value: datetime | None) -> Markup:
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
         value.astimezone(UTC).isoformat(timespec="seconds"), words
     )
+
+
+def subject(email: Any) -> str | None:
+    """Write the subject that an email (a row) was dispatched with, unless it is secret."""
+    return rendition.subject(current(), email)
 
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))

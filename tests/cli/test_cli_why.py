@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+import pytest
 from flask import Flask
 
 from mailer import dispatcher
@@ -68,6 +69,22 @@ def test_what_stands_in_the_way_is_told(make_app: AppFactory, catcher: Catcher) 
         r"transport gone: could not be used at connect: refused; tried again in \d+ s", gone
     )
     assert slow == "transport slow: at its limit of 0.01/s"
+
+
+@pytest.mark.parametrize("waits_for", ["its next attempt", "its time"])
+def test_what_waits_in_a_lane_that_is_paused_says_both(
+    run: Run, app: Flask, catcher: Catcher, waits_for: str
+) -> None:
+    catcher.script("rcpt", "451 4.7.1 greylisted")
+    email_id = run(*HELLO, *(["--at", "2h"] if waits_for == "its time" else [])).stdout.strip()
+    run("pause", "default")
+
+    sentence = run("why", email_id).stdout.splitlines()[1]
+
+    assert re.search(
+        r"Now nothing of its lane can leave: lane default is paused by \S+\.$", sentence
+    )
+    assert "tries it now" not in sentence
 
 
 def let_be_known(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -51,6 +52,24 @@ def test_what_changes_something_needs_the_token_of_a_form(sign_in: SignIn, one: 
     answer = sign_in().post(_address(one), data={"a": "b"})
     assert answer.status_code == 400
     assert "does not belong to your visit" in answer.text
+
+
+@pytest.mark.parametrize("one", VIEWS, ids=lambda one: f"{one.method} {one.endpoint}")
+def test_what_no_database_can_hold_is_refused_in_words(app: Flask, one: View) -> None:
+    client = app.test_client()
+    csrf = token(client.get("/ops/sign-in").text)
+    places: list[tuple[str, dict[str, Any]]] = [("?a%00b=c", {}), ("?q=a%00b", {})]
+    if one.method == "POST":
+        places += [("", {"name": "a\0b"}), ("", {"file": (BytesIO(), "a\0b")})]
+    addresses = [_address(one) + query for query, _ in places]
+    if "<" in one.path:
+        places.append(("", {}))
+        addresses.append("/ops" + re.sub(r"<[^>]+>", "a%00b", one.path))
+    for address, (_, fields) in zip(addresses, places, strict=True):
+        data = {"csrf_token": csrf, **fields} if one.method == "POST" else None
+        answer = client.open(address, method=one.method, data=data)
+        assert answer.status_code == 400, address
+        assert "expected text without the character NUL" in answer.text
 
 
 def test_a_member_signs_in_and_out(app: Flask, sign_in: SignIn) -> None:

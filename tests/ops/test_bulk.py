@@ -119,6 +119,27 @@ def test_a_form_sent_twice_is_one_bulk_send(app: Flask, sign_in: SignIn) -> None
     assert len(of(app).ledger.jobs(5)[0]) == 1
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"template": "already_registered", "lane": "bulk"},
+        {"template": "welcome", "lane": "critical"},
+        {"template": "welcome", "lane": "bulk", "loader": dict},
+    ],
+)
+def test_no_security_mail_is_previewed(app: Flask, sign_in: SignIn, fields: dict[str, Any]) -> None:
+    if loader := fields.pop("loader", None):
+        of(app).loaders["welcome"] = loader
+    browser = sign_in("operator")
+    people = b"email,start_url,reset_url\np@shop.example,https://canary.example/,canary\n"
+    path = upload(browser, people, **fields).location
+    run(app, path)
+    page = browser.get(path).text
+    assert "It is security mail: what it says is not shown." in page
+    assert "canary" not in page
+    assert browser.get(f"{path}/preview/1").status_code == 404
+
+
 def test_a_large_file_is_taken_from_members_who_may_send_it(app: Flask, sign_in: SignIn) -> None:
     browser, stranger = sign_in("operator"), app.test_client()
     csrf = token(stranger.get("/ops/sign-in").text)

@@ -125,11 +125,6 @@ def test_a_wrong_filter_is_named_with_its_value_and_left_out(
     assert 'class="live"' not in answer.text
 
 
-def test_a_null_character_finds_nothing(browser: FlaskClient) -> None:
-    for field in ("q", "template", "tag", "transport"):
-        assert recipients(browser.get(f"/ops/emails?{field}=a%00b").text) == []
-
-
 def test_pages_lead_to_older_and_newer_ones(
     app: Flask, browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

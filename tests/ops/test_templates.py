@@ -201,3 +201,29 @@ def test_a_test_that_cannot_be_sent_says_why(app: Flask, sign_in: SignIn, catche
     wrong = submit(browser, f"{at}/send", at=at, address="eve@example.com", context=context)
     assert "is undefined" in unescape(wrong.text)
     assert catcher.messages() == []
+
+
+@pytest.mark.parametrize("path", ["", "/html", "/send"])
+def test_half_a_character_is_refused_in_words(sign_in: SignIn, path: str) -> None:
+    answer = submit(
+        sign_in(), f"{PATH}/news{path}", at=f"{PATH}/news", address="ada@example.com",
+        context='{"name": "\\ud83d", "what": "x"}',
+    )  # fmt: skip
+    words = "values: expected whole characters, got half of one, \\ud83d"
+    assert words in answer.text
+    assert answer.status_code == (422 if path else 200)
+
+
+def test_members_may_try_as_many_values_as_an_email_may_have(app: Flask, sign_in: SignIn) -> None:
+    browser, stranger = sign_in("operator"), app.test_client()
+    values = typed(name="Ada", what="\u00e4" * 30_000)
+    for path, status in (("", 200), ("/html", 200), ("/send", 200)):
+        answer = submit(
+            browser, f"{PATH}/news{path}", at=f"{PATH}/news", context=values,
+            address="ada@example.com", once="1",
+        )  # fmt: skip
+        assert answer.status_code == status
+        assert "got 60" not in answer.text
+    csrf = token(stranger.get("/ops/sign-in").text)
+    data = {"csrf_token": csrf, "context": values}
+    assert stranger.post(f"{PATH}/news", data=data).status_code == 413

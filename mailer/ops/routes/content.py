@@ -9,6 +9,7 @@ from flask import Response, abort, make_response, send_file
 from ...rendition import Rendition, rendition
 from ...state import current
 from ..blueprint import FRAME, Answer, view
+from ..given import whole
 from ..message import framed
 from .email import known
 
@@ -40,7 +41,7 @@ def email_source(email_id: str) -> Answer:
 def email_attachment(email_id: str, number: str) -> Answer:
     """Save a file; they are numbered from 1."""
     files = dict(enumerate(_rendition(email_id).attachments, 1))
-    file = files.get(int(number)) if number.isascii() and number.isdecimal() else None
+    file = files.get(whole("file", number))
     if file is None:
         abort(404, "This email has no such file, or no more.")
     return _saved(file.data, file.filename)

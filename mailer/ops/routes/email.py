@@ -9,14 +9,13 @@ from flask import Response, request, url_for
 
 from ... import dispatcher, instants
 from ...errors import InvalidEmail, NotFound
-from ...health import hindrance
 from ...ledger import Filters
 from ...ledger.operations import Changed
 from ...ledger.queries import History
-from ...models import OPEN, RETRYABLE, Status
+from ...models import OPEN, RETRYABLE
 from ...rendition import rendition
 from ...state import current
-from ...why import evidence, what_happens_next
+from ...why import evidence, hindrance_of, what_happens_next
 from .. import access
 from ..blueprint import Answer, view
 from ..message import shown
@@ -31,8 +30,7 @@ def email(email_id: str) -> Answer:
     """Show it."""
     state = current()
     history = known(email_id)
-    waits = any(one.state == Status.QUEUED for one in history.deliveries)
-    hindered = hindrance(state, history.email.lane) if waits else None
+    hindered = hindrance_of(state, history)
     following = {
         one.id: what_happens_next(one, history.email, history.attempts[one.id], hindered=hindered)
         for one in history.deliveries
@@ -78,7 +76,10 @@ def resolve_email(email_id: str) -> Answer:
         return done(f"verdict: expected sent or resend, got {verdict!r}", _address(email_id))
     changed = dispatcher.resolve(chosen, sent=verdict == "sent", actor=access.actor())
     words = "Recorded as sent:" if verdict == "sent" else "Sending again"
-    return _done(email_id, words, changed, "nothing of it is unknown any more")
+    nothing = "nothing of it is unknown any more"
+    if verdict == "resend" and known(email_id).email.erased_at:
+        nothing = "its content was erased"
+    return _done(email_id, words, changed, nothing)
 
 
 @view("POST", "/emails/<email_id>/reschedule", role="operator")

@@ -16,13 +16,18 @@ from ...errors import MailerError, NotFound, RenderError, SettingError, Template
 from ...preview import RECIPIENT, preview
 from ...state import current
 from ...template import EmailTemplate
+from ...web.security import MAX_BODY_BYTES
 from .. import access
-from ..blueprint import FRAME, Answer, view
+from ..blueprint import FRAME, Answer, console, view
 from ..pages import page
 
 GMAIL_CLIPS_BYTES = 102 * 1024
 _LONGEST_ADDRESS = 3_500
 """Of a preview with its values, below what gunicorn takes as a request's first line."""
+
+_TAKE_VALUES = frozenset({"ops.check_template", "ops.show_template_html", "ops.send_template"})
+_WRITTEN_TIMES = 4
+"""A form writes a byte as so many: ``%5Cu00e4`` for one that is two."""
 
 
 class Listed(NamedTuple):
@@ -45,6 +50,15 @@ class Typed(NamedTuple):
     """``light`` or ``dark``."""
     problem: str
     """Why the text is no context."""
+
+
+@console.url_value_preprocessor
+def _allow_values(endpoint: str | None, values: dict[str, Any] | None) -> None:
+    """Take as large a context as an email may have, from members: before the form is read for its
+    token."""
+    if endpoint in _TAKE_VALUES and access.member_may("viewer"):
+        size = current().config["MAILER_MAX_CONTEXT_BYTES"] * _WRITTEN_TIMES + MAX_BODY_BYTES
+        request.max_content_length = request.max_form_memory_size = size
 
 
 @view("GET", "/templates", role="viewer")
@@ -128,12 +142,24 @@ def _typed(found: EmailTemplate) -> Typed:
             return Typed("{}", {}, locale, scheme, str(problem))
         return Typed(json.dumps(sample, indent=2, ensure_ascii=False), sample, locale, scheme, "")
     try:
-        values = json.loads(text)
-        if not isinstance(values, dict):
-            raise ValueError(f"expected a JSON object, got {type(values).__name__}")
-    except (ValueError, RecursionError) as problem:
-        return Typed(text, {}, locale, scheme, f"values: {problem or 'nested too deeply'}")
-    return Typed(text, values, locale, scheme, "")
+        return Typed(text, _values(text), locale, scheme, "")
+    except RecursionError:
+        return Typed(text, {}, locale, scheme, "values: nested too deeply")
+    except ValueError as problem:
+        return Typed(text, {}, locale, scheme, f"values: {problem}")
+
+
+def _values(text: str) -> dict[str, Any]:
+    """Return the context that a text is in JSON. Raises ValueError or RecursionError."""
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"expected a JSON object, got {type(values).__name__}")
+    try:
+        json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        character = f"\\u{ord(error.object[error.start]):04x}"
+        raise ValueError(f"expected whole characters, got half of one, {character}") from error
+    return values
 
 
 def _rendered(found: EmailTemplate, typed: Typed, recipient: str = RECIPIENT) -> Content:
