@@ -126,10 +126,10 @@ def drafted(request: Request) -> Draft:
     return draft(current(), request)
 
 
-def accept(drafts: list[Draft]) -> list[Recorded]:
-    """Accept what was drafted, in one transaction, and wake a worker. Raises LedgerUnavailable or
-    IdempotencyConflict."""
-    return _accept(current(), drafts, None) if drafts else []
+def accept(drafts: list[Draft], session: AnySession | None = None) -> list[Recorded]:
+    """Accept what was drafted, in one transaction (of ``session``, if there is one), and wake a
+    worker. Raises LedgerUnavailable or IdempotencyConflict."""
+    return _accept(current(), drafts, session) if drafts else []
 
 
 def check_known(email_id: str) -> None:

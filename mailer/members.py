@@ -84,9 +84,9 @@ def set_role(database: Database, name: str, role: str, *, actor: str) -> None:
 def remove(database: Database, name: str, *, actor: str) -> None:
     """Delete a member, and with that end their visits. Raises NotFound."""
     with database.begin() as connection:
-        member_id = _change(connection, name, role=Row.role)
-        connection.execute(sa.delete(Visit).where(Visit.member_id == member_id))
-        connection.execute(sa.delete(Row).where(Row.id == member_id))
+        removed = sa.delete(Row).where(Row.name == name.strip().lower())
+        if not connection.execute(removed).rowcount:
+            raise _unknown(name)
         acts.note(connection, actor, "remove member", name.strip().lower())
 
 
@@ -114,9 +114,9 @@ def by_name(database: Database, name: str) -> Member | None:
     return Member(*row) if row else None
 
 
-def check(database: Database, name: str, password: str) -> Member | None:
-    """Return the member who has this name and password, and note when there is none. That takes as
-    long."""
+def sign_in(database: Database, name: str, password: str) -> str | None:
+    """Begin a visit of the member who has this name and password; return the token for its cookie,
+    which is stored nowhere. None: there is no such member, which takes as long and is noted."""
     with database.read() as connection:
         row = connection.execute(
             sa.select(*_MEMBER, Row.password_hash).where(Row.name == name.strip().lower())
@@ -124,31 +124,25 @@ def check(database: Database, name: str, password: str) -> Member | None:
     nobodys = _nobodys()
     hashed = row.password_hash if row else nobodys
     is_right = len(password) <= users.PASSWORD_MAX and check_password_hash(hashed, password)
-    if row and is_right:
-        return Member(*row[:3])
+    token = secrets.token_urlsafe(32)
     with database.begin() as connection:
+        if row and is_right and _still_has(connection, row.id, hashed):
+            connection.execute(sa.delete(Visit).where(sa.not_(_IS_OPEN)))
+            connection.execute(
+                sa.insert(Visit).values(
+                    digest=_digest(token), member_id=row.id, begun_at=now(), seen_at=now()
+                )
+            )
+            acts.note(connection, f"member {row.name}", "sign in")
+            return token
         # Not what was typed: it may be a password.
         about = row.name if row else "no member's name"
         acts.note(connection, "stranger", "fail to sign in", about)
     return None
 
 
-def begin(database: Database, member: Member) -> str:
-    """Begin a visit; return the token for its cookie, which is stored nowhere."""
-    token = secrets.token_urlsafe(32)
-    with database.begin() as connection:
-        connection.execute(sa.delete(Visit).where(sa.not_(_IS_OPEN)))
-        connection.execute(
-            sa.insert(Visit).values(
-                digest=_digest(token), member_id=member.id, begun_at=now(), seen_at=now()
-            )
-        )
-        acts.note(connection, f"member {member.name}", "sign in")
-    return token
-
-
-def visitor(database: Database, token: str) -> Member | None:
-    """Return who is signed in with a cookie's token, and note that they were seen."""
+def visitor(database: Database, token: str, *, is_seen: bool = True) -> Member | None:
+    """Return who is signed in with a cookie's token; note that they were seen, if they are."""
     digest = _digest(token)
     with database.read() as connection:
         row = connection.execute(
@@ -158,7 +152,7 @@ def visitor(database: Database, token: str) -> Member | None:
         ).first()
     if row is None:
         return None
-    if row.is_long_ago:
+    if row.is_long_ago and is_seen:
         with database.begin() as connection:
             connection.execute(sa.update(Visit).where(Visit.digest == digest).values(seen_at=now()))
     return Member(*row[:3])
@@ -179,8 +173,18 @@ def _change(connection: sa.Connection, name: str, **values: object) -> int:
     )
     member_id = connection.execute(statement).scalar()
     if member_id is None:
-        raise NotFound(f"there is no member {name!r}")
+        raise _unknown(name)
     return member_id
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"there is no member {name!r}")
+
+
+def _still_has(connection: sa.Connection, member_id: int, password_hash: str) -> bool:
+    """Say whether nobody changed a password while it was checked; until the commit nobody does."""
+    is_it = sa.and_(Row.id == member_id, Row.password_hash == password_hash)
+    return connection.execute(sa.select(Row.id).where(is_it).with_for_update()).first() is not None
 
 
 def _check_role(role: str) -> None:

@@ -136,11 +136,9 @@ def test_who_signs_in_and_who_fails_to_is_noted_without_what_was_typed(
     database: Database, ledger: Ledger
 ) -> None:
     members.add(database, "ann", "viewer", PASSWORD, actor="test")
-    assert members.check(database, "ann", "wrong horse") is None
-    assert members.check(database, PASSWORD, "ann") is None
-    found = members.check(database, "ann", PASSWORD)
-    assert found is not None
-    members.begin(database, found)
+    assert members.sign_in(database, "ann", "wrong horse") is None
+    assert members.sign_in(database, PASSWORD, "ann") is None
+    assert members.sign_in(database, "ann", PASSWORD) is not None
     assert told(ledger)[1:] == [
         ("stranger", "fail to sign in", "ann", 1),
         ("stranger", "fail to sign in", "no member's name", 1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+from werkzeug.security import check_password_hash
 
 from mailer import members
 from mailer.db import Database
@@ -15,9 +16,10 @@ PASSWORD = "correct horse battery staple"
 
 def test_a_visit_is_found_by_its_token_until_it_ends(database: Database) -> None:
     members.add(database, "ann", "operator", PASSWORD, actor="test")
-    ann = members.check(database, "ann", PASSWORD)
-    assert ann is not None
-    first, second = members.begin(database, ann), members.begin(database, ann)
+    first, second = (members.sign_in(database, "ann", PASSWORD) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    ann = members.by_name(database, "ann")
     assert members.visitor(database, first) == ann
     members.end(database, first)
     assert members.visitor(database, first) is None
@@ -28,6 +30,24 @@ def test_a_visit_is_found_by_its_token_until_it_ends(database: Database) -> None
     members.remove(database, "ann", actor="test")
     assert members.visitor(database, second) is None
     assert members.listing(database) == []
+
+
+@pytest.mark.parametrize("change", ["password", "removal"])
+def test_a_change_while_a_password_is_checked_is_the_later_word(
+    database: Database, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    members.add(database, "ann", "operator", PASSWORD, actor="test")
+
+    def check(hashed: str, password: str) -> bool:
+        is_right = check_password_hash(hashed, password)
+        if change == "password":
+            members.set_password(database, "ann", "another horse battery staple", actor="test")
+        else:
+            members.remove(database, "ann", actor="test")
+        return is_right
+
+    monkeypatch.setattr(members, "check_password_hash", check)
+    assert members.sign_in(database, "ann", PASSWORD) is None
 
 
 @pytest.mark.parametrize(

@@ -47,15 +47,16 @@ def refusal(role: str) -> Response | None:
     return None
 
 
-def sign_in(found: Member) -> Response:
-    """Begin a visit, with a cookie and a session of its own; lead on to where they wanted."""
+def sign_in(visit: str) -> Response:
+    """Give a visit that began (its token) a cookie, and a session of its own; lead on to where they
+    wanted."""
     session.clear()  # and with it the token of forms that were made before
     if token := request.cookies.get(COOKIE):
         members.end(current().database, token)
     response = redirect(_wanted(), 303)
     response.set_cookie(
         COOKIE,
-        members.begin(current().database, found),
+        visit,
         max_age=int(members.VISIT_SECONDS),
         path=url_for("ops.overview"),
         secure=current_app.config["SESSION_COOKIE_SECURE"],
@@ -84,7 +85,13 @@ def _by_cookie() -> Member | None:
     token = request.cookies.get(COOKIE)
     if not token or is_by_proxy():
         return None
-    return members.visitor(current().database, token)
+    return members.visitor(current().database, token, is_seen=not _asks_by_itself())
+
+
+def _asks_by_itself() -> bool:
+    """Say whether an open page asks for its live part, or how far a job is: nobody need be there"""
+    is_poll = "HX-Request" in request.headers or request.endpoint == "ops.result"
+    return request.method == "GET" and is_poll
 
 
 def _by_proxy() -> Member | None:

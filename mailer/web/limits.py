@@ -31,7 +31,7 @@ class Limits:
 
     def __init__(self, rates: Rates, *, secret_key: str, per_address: str, per_client: str) -> None:
         self._rates = rates
-        self._secret_key = secret_key.encode()
+        self._secret_key = secret_key
         self._per_address = Limit("address", parse(per_address))
         self._per_client = Limit("client", parse(per_client))
 
@@ -45,15 +45,10 @@ class Limits:
             (self._per_client, client_network(client)),
             (self._per_address, address),
         ):
-            taken = self._rates.take(limit.rate, self._key(limit, who))
+            taken = self._rates.take(limit.rate, key(self._secret_key, limit.name, who))
             if not taken.granted:
                 return taken.reset_seconds
         return None
-
-    def _key(self, limit: Limit, who: str) -> str:
-        """Redis learns nobody's address: without the key of the app a hash cannot be guessed at."""
-        digest = hmac.new(self._secret_key, f"limit\0{limit.name}\0{who}".encode(), "sha256")
-        return f"{limit.name}:{digest.hexdigest()[:32]}"
 
 
 def init_app(app: Flask) -> None:
@@ -75,6 +70,13 @@ def check(address: str) -> None:
         raise TooManyRequests(
             f"Too many emails were asked for. Please try again in {minutes} min.", retry_after=wait
         )
+
+
+def key(secret_key: str, name: str, who: str) -> str:
+    """Return under what somebody is counted: Redis learns nobody's name or address, for without the
+    key of the app a hash cannot be guessed at."""
+    digest = hmac.new(secret_key.encode(), f"limit\0{name}\0{who}".encode(), "sha256")
+    return f"{name}:{digest.hexdigest()[:32]}"
 
 
 def client_network(client: str | None) -> str:

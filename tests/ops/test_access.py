@@ -7,13 +7,17 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+import redis
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from limits import parse
 
 from mailer import members
 from mailer.models import Visit
 from mailer.ops.blueprint import VIEWS, View
+from mailer.ops.limits import Limit
+from mailer.ops.routes import sign_in as sign_in_page
 from mailer.state import of
 
 from ..conftest import AppFactory
@@ -171,6 +175,54 @@ def test_who_tries_too_often_has_to_wait(app: Flask) -> None:
     assert right.status_code == 429
 
 
+def test_a_right_password_is_no_mistake(app: Flask) -> None:
+    members.add(of(app).database, "ann", "viewer", PASSWORD, actor="test")
+    for _ in range(12):
+        answer = submit(app.test_client(), "/ops/sign-in", name="ann", password=PASSWORD)
+        assert answer.status_code == 303
+
+
+def test_strangers_lock_nobody_out_of_the_browser_they_use(
+    app: Flask, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sign_in_page, "_PER_NAME", Limit("name", parse("3/hour")))
+    known = sign_in("admin")
+
+    def tried(browser: FlaskClient, address: str, password: str) -> int:
+        environ: dict[str, Any] = {"REMOTE_ADDR": address}
+        csrf = token(browser.get("/ops/sign-in", environ_base=environ).text)
+        data = {"csrf_token": csrf, "name": "admin", "password": password}
+        return browser.post("/ops/sign-in", data=data, environ_base=environ).status_code
+
+    strangers = [tried(app.test_client(), f"203.0.113.{n}", "wrong") for n in range(4)]
+    assert strangers == [422, 422, 422, 429]
+    assert tried(app.test_client(), "198.51.100.1", PASSWORD) == 429
+    assert tried(known, "198.51.100.1", PASSWORD) == 303
+    # Whoever has stolen it can try no more with it than of a name.
+    guesses = [tried(known, f"192.0.2.{n}", "wrong") for n in range(4)]
+    assert guesses == [422, 422, 422, 429]
+
+
+def test_redis_learns_no_name_and_no_address_of_who_signs_in(
+    make_app: AppFactory, redis_url: str
+) -> None:
+    app = make_app(MAILER_REDIS_URL=redis_url)
+    submit(app.test_client(), "/ops/sign-in", name="canary", password="x")
+    with redis.Redis.from_url(redis_url) as client:
+        names = [name.decode() for name in client.scan_iter()]
+    assert len([name for name in names if "console" in name]) == 3
+    assert not any("canary" in name or "127.0.0.1" in name for name in names)
+
+
+def test_a_page_that_is_open_is_nobody_who_is_there(app: Flask, sign_in: SignIn) -> None:
+    browser = sign_in()
+    _move(app, "seen_at", members.IDLE_SECONDS - 60)
+    browser.get("/ops/", headers={"HX-Request": "true"})
+    browser.get("/ops/results/x")
+    _move(app, "seen_at", 61)
+    assert browser.get("/ops/").status_code == 303
+
+
 @pytest.mark.parametrize("column", ["seen_at", "begun_at"])
 def test_a_visit_ends_by_itself(app: Flask, sign_in: SignIn, column: str) -> None:
     browser = sign_in()
@@ -203,6 +255,21 @@ def test_another_password_a_lower_role_and_removal_hold_at_once(
 
 
 # A proxy that says who it is
+
+
+def test_beside_a_proxy_no_password_is_checked(make_app: AppFactory) -> None:
+    app = make_app(MAILER_CONSOLE_USER_HEADER="X-Forwarded-User")
+    members.add(of(app).database, "ann", "operator", PASSWORD, actor="test")
+    browser = app.test_client()
+    csrf = token(browser.get("/signup").text)
+    assert browser.get("/ops/sign-in").status_code == 404
+    for path in ("sign-in", "sign-out"):
+        for password in (PASSWORD, "wrong"):
+            data = {"csrf_token": csrf, "name": "ann", "password": password}
+            answer = browser.post(f"/ops/{path}", data=data)
+            assert answer.status_code == 404
+            assert "there is nothing to sign in to" in answer.text
+    assert of(app).ledger.acts(5, action="fail to sign in")[0] == []
 
 
 @pytest.fixture

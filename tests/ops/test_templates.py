@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from limits import parse
 
 from mailer.content import Context
 from mailer.dev.catcher import Catcher
 from mailer.ledger import Filters
+from mailer.ops import limits
+from mailer.ops.routes import templates
 from mailer.ops.routes.templates import GMAIL_CLIPS_BYTES
 from mailer.state import of
 
@@ -166,8 +169,21 @@ def test_a_test_is_a_real_email_once(app: Flask, sign_in: SignIn, catcher: Catch
     assert "List-Unsubscribe" in dict(message.headers)
     (row,) = of(app).ledger.list(Filters(), 10)
     assert (row.lane, row.template) == ("default", None)
-    acts, _ = of(app).ledger.acts(1, action="send test")
-    assert acts[0].about == f"news {row.email_id}"
+    acts, _ = of(app).ledger.acts(5, action="send test")
+    assert [one.about for one in acts] == [f"news {row.email_id}"]
+
+
+def test_tests_have_a_rate_and_what_sends_nothing_does_not_count(
+    app: Flask, sign_in: SignIn, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(templates, "TESTS", limits.TESTS._replace(rate=parse("2/hour")))
+    browser, at = sign_in("operator"), f"{PATH}/news"
+    tries = [("eve", "1"), ("eve@example.com", "2"), ("eve@example.com", "2"),
+             ("bob@example.com", "3"), ("ann@example.com", "4")]  # fmt: skip
+    answers = [submit(browser, f"{at}/send", at=at, address=to, once=once) for to, once in tries]
+    assert [one.status_code for one in answers] == [422, 200, 200, 200, 429]
+    assert "That was tried too often. Please try again in 60 min." in answers[-1].text
+    assert len(catcher.messages()) == 2
 
 
 def test_no_context_loader_is_called_for_a_preview_or_a_test(

@@ -6,10 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask
+from limits import parse
 
 from mailer import dispatch, members
 from mailer.dev.catcher import Catcher
 from mailer.dev.ports import free_port
+from mailer.ops import limits
+from mailer.ops.routes import transports
 from mailer.state import of
 
 from ..conftest import AppFactory
@@ -110,7 +113,9 @@ def test_a_test_without_an_address_shows_the_conversation_and_sends_nothing(
     assert catcher.messages() == []
 
 
-def test_a_test_with_an_address_sends_a_message_there(sign_in: SignIn, catcher: Catcher) -> None:
+def test_a_test_with_an_address_sends_a_message_there(
+    app: Flask, sign_in: SignIn, catcher: Catcher
+) -> None:
     answer = submit(
         sign_in("operator"),
         "/ops/transports/first/test",
@@ -121,6 +126,34 @@ def test_a_test_with_an_address_sends_a_message_there(sign_in: SignIn, catcher: 
     assert "The server took the message to ann@example.com." in answer.text
     (message,) = catcher.messages()
     assert message.recipients == ("ann@example.com",)
+    acts, _ = of(app).ledger.acts(5, action="send test")
+    assert [(one.actor, one.about) for one in acts] == [("member operator", "transport first")]
+
+
+def test_nothing_is_sent_to_an_address_that_is_suppressed(
+    app: Flask, sign_in: SignIn, catcher: Catcher
+) -> None:
+    of(app).ledger.suppress(["ann@example.com"], origin="complaint")
+    of(app).ledger.suppress(["ben@example.com"], origin="manual", category="news")
+    browser, page = sign_in("operator"), "/ops/transports/first"
+    answer = submit(browser, f"{page}/test", at=page, address="Ann@example.com")
+    assert answer.status_code == 422
+    assert "Ann@example.com is suppressed (complaint): nothing is sent there" in answer.text
+    assert catcher.counts["connections"] == 0
+    assert of(app).ledger.acts(5, action="send test")[0] == []
+    assert submit(browser, f"{page}/test", at=page, address="ben@example.com").status_code == 200
+
+
+def test_messages_to_test_a_transport_have_a_rate_and_conversations_none(
+    sign_in: SignIn, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transports, "TESTS", limits.TESTS._replace(rate=parse("1/hour")))
+    browser, page = sign_in("operator"), "/ops/transports/first"
+    tries = ["", "ann@example.com", "ann@example.com", ""]
+    answers = [submit(browser, f"{page}/test", at=page, address=one) for one in tries]
+    assert [one.status_code for one in answers] == [200, 200, 429, 200]
+    assert "That was tried too often." in answers[2].text
+    assert len(catcher.messages()) == 1
 
 
 def test_a_wrong_address_is_named_and_no_server_is_asked(sign_in: SignIn, catcher: Catcher) -> None:

@@ -2,52 +2,65 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 
-from flask import Response, request
+from flask import Response, abort, request
 from limits import parse
 
 from ... import members
 from ...state import current
 from ...web.limits import client_network
-from .. import access
+from .. import access, browsers
 from ..blueprint import Answer, view
+from ..limits import Limit, in_words
 from ..pages import page
 
-# The client first, so that a stranger who tries many names is stopped before they lock them out.
-_TRIES = (
-    ("client", parse("30/15minutes")),
-    ("client and name", parse("8/15minutes")),
-    ("name", parse("100/hour")),
-)
+# The client first: one that is refused must not use up what others may try of a name.
+_PER_CLIENT = Limit("client", parse("30/15minutes"))
+_PER_CLIENT_AND_NAME = Limit("client and name", parse("8/15minutes"))
+_PER_NAME = Limit("name", parse("100/hour"))
 
 
 @view("GET", "/sign-in", role=None)
 def sign_in() -> Answer:
     """Ask for name and password."""
+    _refuse_beside_proxy()
     return _form()
 
 
 @view("POST", "/sign-in", role=None)
 def do_sign_in() -> Answer:
     """Check name and password, not more often than somebody who mistypes them would ask for."""
+    _refuse_beside_proxy()
     name = request.form.get("name", "").strip().lower()
-    if wait := _wait(name[:200]):
-        minutes = math.ceil(wait / 60)
-        words = f"That was tried too often. Please try again in {minutes} min."
-        response = _form(status=429, error=words, name=name)
-        response.headers["Retry-After"] = str(wait)
-        return response
-    found = members.check(current().database, name, request.form.get("password", ""))
-    if found is None:
+    # Counted before it is known whether they are right: of several at once, too.
+    for limit, who in _tries(name):
+        if wait := limit.take(who):
+            words = f"That was tried too often. {in_words(wait)}"
+            response = _form(status=429, error=words, name=name)
+            response.headers["Retry-After"] = str(wait)
+            return response
+    token = members.sign_in(current().database, name, request.form.get("password", ""))
+    if token is None:
         return _form(status=422, error="There is nobody with this name and password.", name=name)
-    return access.sign_in(found)
+    for limit, who in _tries(name):
+        limit.give_back(who)
+    response = access.sign_in(token)
+    browsers.remember(response, name)
+    return response
 
 
 @view("POST", "/sign-out", role=None)
 def sign_out() -> Answer:
     """End the visit."""
+    _refuse_beside_proxy()
     return access.sign_out()
+
+
+def _refuse_beside_proxy() -> None:
+    """Say nothing about passwords where they are good for nothing."""
+    if access.is_by_proxy():
+        abort(404, "A proxy says who you are: there is nothing to sign in to.")
 
 
 def _form(status: int = 200, error: str = "", name: str = "") -> Response:
@@ -55,12 +68,10 @@ def _form(status: int = 200, error: str = "", name: str = "") -> Response:
     return page("sign_in", status=status, error=error, name=name, is_empty=is_empty)
 
 
-def _wait(name: str) -> int | None:
-    """Count a try. Return the seconds to wait when there were too many."""
+def _tries(name: str) -> Iterator[tuple[Limit, str]]:
+    """Yield the limits of a try, and whom each counts."""
     client = client_network(request.remote_addr)
-    keys = {"client": client, "client and name": f"{client} {name}", "name": name}
-    for kind, rate in _TRIES:
-        taken = current().rates.take(rate, f"sign-in:{kind}:{keys[kind]}")
-        if not taken.granted:
-            return taken.reset_seconds
-    return None
+    yield _PER_CLIENT, client
+    yield _PER_CLIENT_AND_NAME, f"{client} {name}"
+    browser = browsers.known(name)
+    yield _PER_NAME, f"browser {browser}" if browser else name

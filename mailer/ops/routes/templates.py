@@ -12,13 +12,16 @@ from flask import Response, make_response, request, url_for
 
 from ... import dispatcher
 from ...content import Content
+from ...drafting import Request
 from ...errors import MailerError, NotFound, RenderError, SettingError, TemplateError
+from ...ledger import acts
 from ...preview import RECIPIENT, preview
 from ...state import current
 from ...template import EmailTemplate
 from ...web.security import MAX_BODY_BYTES
 from .. import access
 from ..blueprint import FRAME, Answer, console, view
+from ..limits import TESTS, in_words
 from ..pages import page
 
 GMAIL_CLIPS_BYTES = 102 * 1024
@@ -97,21 +100,40 @@ def send_template(name: str) -> Answer:
     """Send it to an address, with these values."""
     found = _known(name)
     typed, address = _typed(found), request.form.get("address", "").strip()
+    if wait := TESTS.take(access.actor()):
+        words = f"That was tried too often. {in_words(wait)}"
+        return _shown(found, typed, status=429, wrong=words, address=address)
+    is_new = False
     try:
-        content = _rendered(found, typed, address or RECIPIENT)
-        email = dispatcher.dispatch(
-            to=address,
-            subject=f"[Test] {content.subject}",
-            text=content.text,
-            html=content.html,
-            category=found.category,
-            tags={"kind": "template-test"},
-            idempotency_key=f"console:{request.form.get('once', '')[:60]}",
-        )
+        email_id, is_new = _sent(found, typed, address)
     except MailerError as problem:
         return _shown(found, typed, status=422, wrong=str(problem), address=address)
-    current().ledger.note(access.actor(), "send test", f"{name} {email.id}")
-    return _shown(found, typed, address=address, email_id=email.id)
+    finally:
+        if not is_new:
+            TESTS.give_back(access.actor())
+    return _shown(found, typed, address=address, email_id=email_id)
+
+
+def _sent(found: EmailTemplate, typed: Typed, address: str) -> tuple[str, bool]:
+    """Accept a test; return its email's id, and False if the form had sent it before. Raises
+    MailerError."""
+    content = _rendered(found, typed, address or RECIPIENT)
+    wanted = Request(
+        to=address,
+        subject=f"[Test] {content.subject}",
+        text=content.text,
+        html=content.html,
+        category=found.category,
+        tags={"kind": "template-test"},
+        idempotency_key=f"console:{request.form.get('once', '')[:60]}",
+    )
+    drafted = dispatcher.drafted(wanted)
+    with current().database.session() as session:
+        (recorded,) = dispatcher.accept([drafted], session)
+        if recorded.new:
+            about = f"{found.name} {recorded.values['id']}"
+            acts.note(session.connection(), access.actor(), "send test", about)
+    return recorded.values["id"], recorded.new
 
 
 def _listed(name: str) -> Listed:

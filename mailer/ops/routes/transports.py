@@ -14,6 +14,7 @@ from ...state import current
 from ...transport import Step
 from .. import access
 from ..blueprint import Answer, view
+from ..limits import TESTS, in_words
 from ..pages import done, page
 
 
@@ -43,17 +44,22 @@ def test_transport(name: str) -> Answer:
     found = _standing(name)
     typed = request.form.get("address", "").strip()
     steps: list[Step] = []
-    address = error = None
+    address, error, status = None, None, 200
     try:
-        address = addresses.parse(typed, allow_test_domains=True).email if typed else None
-        way = trial.named(current(), name)
-        steps = list(trial.converse(current(), way, address, is_impatient=True))
+        address = _recipient(typed) if typed else None
+        if address and (wait := TESTS.take(access.actor())):
+            error, status = f"That was tried too often. {in_words(wait)}", 429
+        else:
+            if address:  # before it leaves: no transaction spans a conversation
+                current().ledger.note(access.actor(), "send test", f"transport {name}")
+            way = trial.named(current(), name)
+            steps = list(trial.converse(current(), way, address, is_impatient=True))
     except (ValueError, SettingError) as problem:
-        error = str(problem)
+        error, status = str(problem), 422
     outcome = steps[-1].outcome if steps else None
     return page(
         "transport",
-        status=422 if error else 200,
+        status=status,
         transport=found,
         steps=steps,
         worked=outcome is None or outcome.kind is Kind.SENT,
@@ -89,6 +95,15 @@ def resume_lane(lane: str) -> Answer:
     """Let its mail go on."""
     changed = dispatcher.resume(_known_lane(lane), actor=access.actor())
     return _switched(f"Lane {lane}", "resumed", changed)
+
+
+def _recipient(typed: str) -> str:
+    """Return the address that was typed. Raises ValueError, also when it is suppressed."""
+    address = addresses.parse(typed, allow_test_domains=True).email
+    for one in current().ledger.suppressions_of([address]):
+        if not one.category:
+            raise ValueError(f"{address} is suppressed ({one.origin}): nothing is sent there")
+    return address
 
 
 def _standing(name: str) -> Standing:
