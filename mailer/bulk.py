@@ -234,10 +234,8 @@ def written(rows: Iterable[tuple[Any, ...]]) -> Iterator[str]:
 
 def _first_email(state: State, recipient: str, email: Mapping[str, Any]) -> FirstEmail:
     template = email["template"]
-    if template in state.loaders:
-        return FirstEmail(recipient, None, "What is in it is loaded when it is sent.")
     if is_secret(state, template, email["lane"]):
-        return FirstEmail(recipient, None, "It is security mail: what it says is not shown.")
+        return FirstEmail(recipient, None, "What it says may be a secret: it is not shown.")
     if template is None:
         return FirstEmail(recipient, Content(email["subject"], email["text"] or "", email["html"]))
     try:

@@ -135,7 +135,7 @@ def test_no_security_mail_is_previewed(app: Flask, sign_in: SignIn, fields: dict
     path = upload(browser, people, **fields).location
     run(app, path)
     page = browser.get(path).text
-    assert "It is security mail: what it says is not shown." in page
+    assert "What it says may be a secret: it is not shown." in page
     assert "canary" not in page
     assert browser.get(f"{path}/preview/1").status_code == 404
 
