@@ -16,8 +16,3 @@ def announce() -> None:
 def announced() -> bool:
     """Say whether the worker is to end."""
     return _flag[0] == 1
-
-
-def withdraw() -> None:
-    """Take it back: the process goes on after all, as one that ran a worker in a test does."""
-    _flag[0] = 0

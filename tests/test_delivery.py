@@ -330,7 +330,7 @@ def test_a_worker_that_is_to_end_starts_no_more_and_hands_back_the_rest(
             patch.setattr(state.traffic.transports["default"], "send", watched)
             drain(state, "default")
     finally:
-        shutdown.withdraw()
+        shutdown._flag[0] = 0
     found = [row.status for row in state.ledger.list(Filters(), 30)]
     # The next one's commands had travelled with the fifth; its message had not.
     assert (found.count("sent"), found.count("queued")) == (5, 15)

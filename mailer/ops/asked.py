@@ -13,9 +13,9 @@ from ..errors import NotFound
 from ..ledger import Filters, Ledger
 from ..ledger.filters import OUTCOMES
 from ..models import LANES
+from .given import whole
 
 TEXT_MAX = 320
-_ID_MAX = 2**63 - 1
 _SURE_ID = 18
 """So many of its characters are no word or number of a subject: the instant and a little more."""
 _ID = re.compile(r"<?(?P<id>[0-9a-f][0-9a-f-]{3,35})(?P<domain>@[^@\s<>]+)?>?", re.IGNORECASE)
@@ -36,7 +36,8 @@ class Asked(NamedTuple):
 
 
 def asked(arguments: Mapping[str, str], ledger: Ledger) -> Asked:
-    """Read the arguments of an address; ``ledger`` knows which text is the id of an email."""
+    """Read the arguments of an address; ``ledger`` knows which text is the id of an email. Raises
+    BadRequest for what nobody types."""
     values = {name: text for name in (*_READERS, "q") if (text := arguments.get(name, "").strip())}
     read: dict[str, Any] = {}
     problems: dict[str, str] = {}
@@ -46,7 +47,7 @@ def asked(arguments: Mapping[str, str], ledger: Ledger) -> Asked:
                 read[name] = _READERS[name](_short(text))
             except ValueError as error:
                 problems[name] = str(error)
-    after, before = read.pop("after", None), read.pop("before", None)
+    after, before = _whole("after", arguments), _whole("before", arguments)
     state = read.pop("state", None)
     filters = Filters(statuses=state and frozenset({state}), **read)
     email_id = None
@@ -71,6 +72,10 @@ def _searched(text: str, filters: Filters, ledger: Ledger) -> tuple[str | None, 
             raise ValueError(f"expected no address beside a recipient, got {text!r}")
         return None, replace(filters, recipient=_address(text))
     return None, replace(filters, subject=text)
+
+
+def _whole(name: str, arguments: Mapping[str, str]) -> int | None:
+    return whole(name, arguments[name]) if arguments.get(name) else None
 
 
 def _short(text: str) -> str:
@@ -105,12 +110,6 @@ def _tag(text: str) -> tuple[str, str | None]:
     return name, value if equals else None
 
 
-def _cursor(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,19}", text, re.ASCII) or int(text) > _ID_MAX:
-        raise ValueError(f"expected the number of a delivery, got {text!r}")
-    return int(text)
-
-
 _READERS: dict[str, Callable[[str], Any]] = {
     "state": _one_of(OUTCOMES),
     "template": str,
@@ -122,7 +121,5 @@ _READERS: dict[str, Callable[[str], Any]] = {
     # UTC, as a page says instants before the browser makes them local.
     "since": lambda text: instants.past(text, UTC),
     "until": lambda text: instants.past(text, UTC),
-    "after": _cursor,
-    "before": _cursor,
 }
 """Field -> how it is read. Each raises ValueError."""

@@ -58,7 +58,5 @@ def _ways_on(wanted: Asked, found: Found) -> tuple[str | None, str | None]:
 def _address(wanted: Asked, **cursor: Any) -> str | None:
     if None in cursor.values():
         return None
-    kept: dict[str, Any] = dict(wanted.values)
-    for name in ("after", "before"):
-        kept.pop(name, None)
-    return url_for("ops.emails", **kept, **cursor)
+    filters: dict[str, Any] = dict(wanted.values)
+    return url_for("ops.emails", **filters, **cursor)
