@@ -122,7 +122,7 @@ def test_the_page_tells_of_a_dead_worker_and_goes_on_with_the_next(  # noqa: PLR
         with worker(stack, tmp_path / "next.log", "--concurrency", "1") as process:
             expect(count).to_have_text(f"{TOTAL} of {TOTAL}", timeout=90_000)
             expect(words).to_be_hidden()
-            expect(page.get_by_text("All was accepted in")).to_be_visible()
+            expect(page.get_by_text("rows were accepted as emails in")).to_be_visible()
             assert page.evaluate("window.isSame"), "the page was loaded again"
             wait_until(lambda: len(catcher.messages()) >= ROWS, 120, lambda: process.output[-2000:])
         with page.expect_download() as download:
