@@ -79,11 +79,16 @@ def of_all(error: InvalidEmail, row: Row | None = None) -> list[Problem]:
 
 
 def first(state: State, job: sa.Row[Any], limit: int) -> list[tuple[Row, Draft]]:
-    """Return the first emails of the file's first part."""
-    found = []
+    """Return the first emails of the file's first part, less those of rows that are left out."""
+    found: list[tuple[Row, Draft]] = []
     with state.database.read() as connection:
         part = bulk.part_at(connection, job.details["file"], 1)
-    for row in rows(part, Form(**job.details["form"])) if part else ():
+        if part is None:
+            return found
+        waiting = bulk.waiting(connection, job.id, part.first_line, part.first_line + part.lines)
+    for row in rows(part, Form(**job.details["form"])):
+        if row.line not in waiting:
+            continue
         try:
             found.append((row, drafted(state, job, row)))
         except ValueError:

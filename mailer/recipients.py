@@ -224,6 +224,8 @@ def _row(line: int, last_line: int, values: Mapping[str, Any]) -> Row:
             wrong = "variables: expected an object of JSON"
         elif unknown := values.keys() - _OWN - {"variables"}:
             wrong = f"expected no {', '.join(sorted(unknown))} beside variables"
+        elif name:
+            context = {"name": name, **context}
     for field, value in (("email", to), ("name", name), ("locale", locale or "")):
         if not isinstance(value, str):
             wrong = wrong or f"{field}: expected text"

@@ -73,6 +73,7 @@
         cursor: { y: false, drag: { x: false, y: false } },
         scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 5)] } },
         series: [{ label: "From", value: (_, at) => (at ? INSTANT.format(at * 1000) : "–") }, ...names.map(line)],
+        padding: [null, 28, null, null], // room for the last label
         axes: [
           axis({ space: 70, values: (_, ticks, __, ___, step) => ticks.map((at) => (step < DAY ? TIME : DATE).format(at * 1000)) }),
           axis({ size: 56, values: (_, ticks) => ticks.map((one) => one.toLocaleString()) }),

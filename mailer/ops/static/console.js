@@ -22,6 +22,9 @@
     notice.hidden = !isLost;
   };
 
+  // On a phone the menu is wider than the screen.
+  document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+
   document.addEventListener("htmx:before:request", (event) => {
     const isPoll = event.target.classList?.contains("live");
     const isBusy = isPoll && event.target.querySelector("details[open] form, input:checked, input:focus, textarea:focus, select:focus");
