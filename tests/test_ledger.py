@@ -436,7 +436,7 @@ def test_neither_counts_nor_a_retry_read_what_was_sent(tmp_path: Path) -> None:
             for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
         ]
     database.close()
-    assert len([plan for plan in plans if " INDEX ix_mailer_deliveries" in plan]) == 9
+    assert len([plan for plan in plans if " INDEX ix_mailer_deliveries" in plan]) == 10
     assert "SCAN mailer_deliveries" not in plans
 
 
