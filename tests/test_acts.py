@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from mailer import dispatch, dispatcher, grants, jobs, keys, members, webhooks
+from mailer import bulk, dispatch, dispatcher, grants, jobs, keys, members, webhooks
 from mailer.db import Database
 from mailer.dev.catcher import Catcher
+from mailer.drafting import Request
 from mailer.ledger import Filters, Ledger, acts
 from mailer.ledger.record import uuid7
 from mailer.models import Act, Status
@@ -129,6 +130,20 @@ def test_a_job_is_one_act_whatever_its_steps(app: Flask) -> None:
         ("ben", "pause job", waiting, 1),
         ("ben", "resume job", waiting, 1),
         ("ben", "stop job", waiting, 1),
+    ]
+
+
+def test_a_bulk_send_is_its_file_and_its_start(app: Flask) -> None:
+    state, job_id = of(app), uuid7()
+    upload = bulk.Upload("people.csv", [b"email\na@example.com\nb@example.com\n"], is_csv=True)
+    with app.app_context():
+        request = Request(subject="s", text="t")
+        bulk.create(state, job_id, request, upload, actor="ann")  # checked within the call
+        assert bulk.start(state, job_id, actor="ben")
+        assert not bulk.start(state, job_id, actor="ben")
+    assert told(state.ledger) == [
+        ("ann", "upload file", f"bulk {job_id}", 3),
+        ("ben", "start bulk send", f"bulk {job_id}", 2),
     ]
 
 

@@ -292,7 +292,10 @@ class Ledger(Reading):
                 key_id=key_id,
             )
             if is_new:
-                acts.note(connection, actor, "start job", f"{kind} {job_id}", total)
+                action: acts.Action = "start job"
+                if kind == bulk.KIND:
+                    action = "start bulk send" if details["confirm"] else "upload file"
+                acts.note(connection, actor, action, f"{kind} {job_id}", total)
         return is_new
 
     def claim_job(self, job_id: str, claim: str) -> sa.Row[Any] | None:
@@ -350,7 +353,9 @@ class Ledger(Reading):
         """Let a job go on that was checked. False: it does not wait for that."""
         with self.database.begin() as connection:
             started = jobs.let_go_on(connection, job_id, "checked")
-            acts.note(connection, actor, "resume job", job_id, int(started))
+            if started:
+                total = jobs.find(connection, job_id).total
+                acts.note(connection, actor, "start bulk send", f"bulk {job_id}", total)
         return started
 
     def prune(

@@ -26,6 +26,8 @@ Action = Literal[
     "resume",
     "suppress",
     "unsuppress",
+    "upload file",
+    "start bulk send",
     "start job",
     "pause job",
     "resume job",
