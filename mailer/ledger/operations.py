@@ -160,9 +160,7 @@ def retry(
         .returning(*_CHANGED)
     )
     is_final = sa.and_(*filters.conditions(), _IS_FINAL, is_welcome)
-    # From here to the commit no content is erased; of what was before, the next statement knows.
-    keep = sa.select(Email.id).where(Email.id.in_(sa.select(Delivery.email_id).where(is_final)))
-    connection.execute(keep.order_by(Email.id).with_for_update(read=True))
+    _keep_content(connection, is_final)
     again = (
         sa.update(Delivery)
         .where(is_final, _HAS_CONTENT)
@@ -213,9 +211,7 @@ def resolve(
     chosen = sa.and_(*filters.conditions(), Delivery.status == Status.UNKNOWN.value)
     if not sent:
         values = _opened(attempts_allowed)
-        # From here to the commit no content is erased.
-        keep = sa.select(Email.id).where(Email.id.in_(sa.select(Delivery.email_id).where(chosen)))
-        connection.execute(keep.order_by(Email.id).with_for_update(read=True))
+        _keep_content(connection, chosen)
         chosen = sa.and_(chosen, _HAS_CONTENT)
     statement = (
         sa.update(Delivery).where(chosen).values(**values, updated_at=now()).returning(*_CHANGED)
@@ -226,6 +222,14 @@ def resolve(
         erase_contexts(connection, {one.email_id for one in changed})
         _note(connection, "email.sent", changed, {})
     return changed
+
+
+def _keep_content(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> None:
+    """From here to the commit no content of these is erased; of what was before, the next statement
+    knows."""
+    emails = sa.select(Delivery.email_id).where(chosen)
+    keep = sa.select(Email.id).where(Email.id.in_(emails)).order_by(Email.id)
+    connection.execute(keep.with_for_update(read=True))
 
 
 def _note(
