@@ -69,6 +69,7 @@ def drafted(state: State, job: sa.Row[Any], row: Row) -> Draft:
         raise ValueError(str(error)) from error
     if not all(matches(one.lower(), job.details["only_to"]) for one in found.recipients):
         raise ValueError(f"the API key may not send to {', '.join(found.recipients)}")
+    found.email["accepted_by"] = f"bulk send {job.id} of {job.actor}"
     return found
 
 

@@ -126,10 +126,10 @@ def drafted(request: Request) -> Draft:
     return draft(current(), request)
 
 
-def accept(drafts: list[Draft], session: AnySession | None = None) -> list[Recorded]:
+def accept(drafts: list[Draft], session: AnySession | None = None, *, by: str) -> list[Recorded]:
     """Accept what was drafted, in one transaction (of ``session``, if there is one), and wake a
-    worker. Raises LedgerUnavailable or IdempotencyConflict."""
-    return _accept(current(), drafts, session) if drafts else []
+    worker. ``by`` says who asked for it. Raises LedgerUnavailable or IdempotencyConflict."""
+    return _accept(current(), drafts, session, by) if drafts else []
 
 
 def check_known(email_id: str) -> None:
@@ -216,10 +216,12 @@ def _known_transport(name: str) -> State:
     return state
 
 
-def _accept(state: State, drafts: list[Draft], session: AnySession | None) -> list[Recorded]:
-    if request_id := trace.request_id():
-        for one in drafts:
-            one.email["request_id"] = request_id
+def _accept(
+    state: State, drafts: list[Draft], session: AnySession | None, by: str | None = None
+) -> list[Recorded]:
+    came_from = {"accepted_by": by or trace.origin(), "request_id": trace.request_id()}
+    for one in drafts:
+        one.email.update(came_from)
     return spans.dispatching(drafts, lambda: _store(state, drafts, session))
 
 

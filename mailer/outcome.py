@@ -7,6 +7,7 @@ occur. `mailer.transitions` alone decides what an outcome means for the delivery
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -54,6 +55,17 @@ class Outcome(NamedTuple):
     """The server's words without the codes, or the reason in ours; one line, no secrets."""
     transport: str | None = None
     """Name of the transport that was used. None when none was."""
+
+
+def took(seconds: Iterable[float | None]) -> str:
+    """Return how long an attempt took, the longest of several: ``34 ms``, ``2.5 s``, ``31 s``;
+    empty: nobody knows."""
+    longest = max((one for one in seconds if one is not None), default=None)
+    if longest is None:
+        return ""
+    if longest < 0.9995:
+        return f"{longest * 1000:.0f} ms"
+    return f"{longest:.1f} s" if longest < 9.95 else f"{longest:.0f} s"
 
 
 def said(code: int | None, enhanced: str | None, words: str | None) -> str:

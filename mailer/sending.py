@@ -268,8 +268,8 @@ class Sending:
         self._settling.hand_back()
 
     def _record(self, claimed: Claimed, outcome: Outcome, delay: float | None = None) -> None:
-        self._settling.record(claimed, outcome, delay=delay)
-        self._attempts.end(claimed, outcome)
+        seconds = self._attempts.end(claimed, outcome)
+        self._settling.record(claimed, outcome, seconds=seconds, delay=delay)
         copy = self._copy(claimed)
         self._recipients[copy] -= 1
         if not self._recipients[copy]:

@@ -53,8 +53,16 @@ class Settling:
         """Say whether nothing is recorded of it."""
         return claimed.delivery_id in self._open
 
-    def record(self, claimed: Claimed, outcome: Outcome, *, delay: float | None = None) -> None:
-        """Note an outcome. ``delay``: seconds until it is due again, instead of the backoff."""
+    def record(
+        self,
+        claimed: Claimed,
+        outcome: Outcome,
+        *,
+        seconds: float | None = None,
+        delay: float | None = None,
+    ) -> None:
+        """Note an outcome. ``seconds``: how long it took. ``delay``: seconds until it is due again,
+        instead of the backoff."""
         config = self._state.config
         settlement = transition(
             claimed,
@@ -63,8 +71,8 @@ class Settling:
             cap=config["MAILER_BACKOFF_CAP_SECONDS"],
             suppress_bounces=config["MAILER_SUPPRESS_BOUNCES"],
         )
-        if delay is not None:
-            settlement = settlement._replace(delay=delay)
+        delay = settlement.delay if delay is None else delay
+        settlement = settlement._replace(seconds=seconds, delay=delay)
         self._news.append((claimed, settlement))
         del self._open[claimed.delivery_id]
         if settlement.status is Status.SENT and email_dispatched.receivers:

@@ -77,27 +77,29 @@ def flush() -> None:
 
 
 class Attempts:
-    """The attempts of one batch, a span each: a child of its dispatch, linked to the drain."""
+    """The attempts of one batch: how long each takes, and a span each, if the application traces: a
+    child of its dispatch, linked to the drain."""
 
     def __init__(self, server_of: Callable[[str], Server]) -> None:
         """``server_of`` a transport's name."""
         self._is_on = is_on()
         self._server_of = server_of
-        self._began: dict[int, int] = {}
+        self._began: dict[int, float] = {}
 
     def begin(self, claimed: Claimed) -> None:
         """Note that something is done about a delivery from now on."""
-        if self._is_on:
-            self._began.setdefault(claimed.delivery_id, time.time_ns())
+        self._began.setdefault(claimed.delivery_id, time.monotonic())
 
-    def end(self, claimed: Claimed, outcome: Outcome) -> None:
-        """Make the span of an attempt that is over, unless it never began."""
-        if not self._is_on:
-            return
+    def end(self, claimed: Claimed, outcome: Outcome) -> float | None:
+        """Return how many seconds an attempt took that is over now; None: it never began."""
+        began = self._began.pop(claimed.delivery_id, None)
+        seconds = None if began is None else time.monotonic() - began
+        if self._is_on and outcome.kind not in UNBEGUN:
+            self._make_span(claimed, outcome, seconds or 0.0)
+        return seconds
+
+    def _make_span(self, claimed: Claimed, outcome: Outcome, seconds: float) -> None:
         now = time.time_ns()
-        began = self._began.pop(claimed.delivery_id, now)
-        if outcome.kind in UNBEGUN:
-            return
         origin, links = None, []
         if claimed.email.traceparent is not None:
             origin = _W3C.extract({_FIELD: claimed.email.traceparent})
@@ -109,7 +111,7 @@ class Attempts:
             kind=otel.SpanKind.CLIENT,
             attributes=self._attributes(claimed, outcome),
             links=links,
-            start_time=began,
+            start_time=now - int(seconds * 1e9),
         )
         if outcome.kind not in _WELL:
             # Not the server's words: they may name the recipient.

@@ -1,4 +1,5 @@
-"""Traces: which request an email came from, from ``X-Request-Id`` to the worker's log lines.
+"""Traces: where an email came from: who asked for it, and with which request, from its
+``X-Request-Id`` to the worker's log lines.
 
 In any Flask app the header of a request is kept with the emails that it dispatches. The service
 also makes an id for a request that brings none, answers it and logs it (``web/access.py``).
@@ -10,12 +11,14 @@ import re
 import uuid
 from collections.abc import Iterable
 
+from celery import current_task
 from flask import has_request_context, request
 
 HEADER = "X-Request-Id"
 _KEPT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ID = "mailer.request_id"
 _ACCEPTED = "mailer.accepted"
+_ORIGIN_MAX = 200
 
 
 def request_id() -> str | None:
@@ -27,6 +30,15 @@ def request_id() -> str | None:
         given = request.environ.get("HTTP_X_REQUEST_ID", "")
         known = given if _KEPT.fullmatch(given) else None
     return known
+
+
+def origin() -> str | None:
+    """Return what is under way here: the route of a request, such as ``POST /signup``, or a task.
+    None: something else."""
+    if has_request_context():
+        # The rule, not the path: in a path there may be a token.
+        return f"{request.method} {request.url_rule or ''}"[:_ORIGIN_MAX].rstrip()
+    return f"task {current_task.name}"[:_ORIGIN_MAX] if current_task else None
 
 
 def begin() -> str:

@@ -135,6 +135,15 @@ def test_it_goes_on_at_once_when_asked_so(state: State, catcher: Catcher) -> Non
     assert len({message.recipients[0] for message in catcher.messages()}) == 450
 
 
+def test_its_emails_tell_of_which_bulk_send_they_are_and_whose(state: State) -> None:
+    job_id = create(state, addresses([1]), confirm=True)
+    run(state, job_id)
+    with state.database.read() as connection:
+        accepted_by = connection.execute(sa.select(Email.accepted_by)).scalar_one()
+    actor = state.ledger.job(job_id).actor
+    assert accepted_by == f"bulk send {job_id} of {actor}"
+
+
 def test_variables_names_and_locales_are_the_rows_own(state: State, catcher: Catcher) -> None:
     rows = '{"to": "a@shop.example", "name": "Ann", "start_url": "https://a.example/ann"}\n'
     job_id = create(

@@ -282,6 +282,26 @@ def test_a_server_slower_than_a_drain_holds_up_nobody_for_good(make_app: AppFact
         assert [row.status for row in of(app).ledger.list(Filters(), 10)] == ["sent"]
 
 
+def test_an_attempt_tells_how_long_its_server_took(make_app: AppFactory) -> None:
+    slow = Do(call=lambda: time.sleep(0.3))
+    with SMTPServer(script={"rcpt": [Do(b"451 4.3.0 Later\r\n"), slow]}) as smtp:
+        app = make_app(MAIL_PORT=smtp.port, CELERY={"broker_url": "memory://"})
+        with app.app_context():
+            email = send()
+        drain(of(app), "default")
+        ((deferred, sent),) = of(app).ledger.show(email.id).attempts.values()
+    assert 0 < deferred.seconds < sent.seconds
+    assert 0.3 <= sent.seconds < 5
+
+
+def test_an_attempt_that_began_nothing_took_no_time(app: Flask) -> None:
+    of(app).ledger.suppress(["ada@example.com"], origin="manual")
+    with app.app_context():
+        email = send()
+    ((attempt,),) = of(app).ledger.show(email.id).attempts.values()
+    assert (attempt.outcome, attempt.seconds) == ("suppressed", None)
+
+
 @pytest.mark.parametrize("verb", ["mark", "is_due"])
 def test_a_ledger_that_fails_before_a_message_leaves_leaves_nothing_to_its_lease(
     make_app: AppFactory, catcher: Catcher, monkeypatch: pytest.MonkeyPatch, verb: str

@@ -1,4 +1,4 @@
-"""The id of a request, from ``X-Request-Id`` to the worker's log lines."""
+"""Where an email came from: the id of its request, and who asked for it."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def foreign(database: Database, settings: dict[str, Any]) -> Iterator[Flask]:
     def many() -> list[str]:
         keyed = {**HELLO, "idempotency_key": "one"}
         return [email.id for email in dispatch_many([HELLO, keyed])]
+
+    @app.post("/invites/<token>")
+    def invite(token: str) -> dict[str, str]:
+        return {"id": dispatch(**HELLO).id}
+
+    def remind() -> str:
+        return dispatch(**HELLO).id
+
+    app.extensions["celery"].task(name="shop.remind")(remind)
 
     yield app
     of(app).close()
@@ -104,3 +113,36 @@ def test_a_claim_knows_the_request(ledger: Ledger, foreign: Flask) -> None:
     foreign.test_client().post("/orders", headers={"X-Request-Id": "shop-10"})
     (claimed,) = ledger.claim("default", 1).deliveries
     assert claimed.email.request_id == "shop-10"
+
+
+def accepted_by(app: Flask, email_id: str) -> str | None:
+    found: str | None = of(app).ledger.show(email_id).email.accepted_by
+    return found
+
+
+def test_an_email_tells_the_route_that_dispatched_it_and_no_token_of_its_path(
+    foreign: Flask,
+) -> None:
+    browser = foreign.test_client()
+    for path, route in (("/orders", "/orders"), ("/invites/s3cret", "/invites/<token>")):
+        answer = browser.post(path)
+        assert answer.json
+        assert accepted_by(foreign, answer.json["id"]) == f"POST {route}"
+
+
+def test_an_email_tells_the_task_that_dispatched_it(foreign: Flask) -> None:
+    celery = foreign.extensions["celery"]
+    email_id = celery.tasks["shop.remind"].apply(throw=True).get(disable_sync_subtasks=False)
+    assert accepted_by(foreign, email_id) == "task shop.remind"
+
+
+def test_what_an_email_came_from_is_cut_where_it_is_too_long_to_be_stored(foreign: Flask) -> None:
+    route = "/" + "a" * 300
+    foreign.add_url_rule(route, "long", lambda: dispatch(**HELLO).id, methods=["POST"])
+    email_id = foreign.test_client().post(route).text
+    assert accepted_by(foreign, email_id) == f"POST {route}"[:200]
+
+
+def test_outside_of_requests_and_tasks_nothing_is_known(foreign: Flask) -> None:
+    with foreign.app_context():
+        assert accepted_by(foreign, dispatch(**HELLO).id) is None

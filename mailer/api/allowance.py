@@ -13,7 +13,7 @@ from ..grants import rate_of
 from ..ledger import Draft
 from ..rates import Taken
 from ..state import current
-from .authentication import key
+from .authentication import actor, key
 from .errors import ApiError
 from .schemas.sending import SendEmail
 
@@ -65,12 +65,12 @@ def accept(drafts: list[Draft]) -> list[str]:
     """Accept emails, and return their ids; those that are new are counted, if the key of this
     request has a rate. Raises ApiError over it: then none is."""
     if key().rate is None:
-        return [one.values["id"] for one in dispatcher.accept(drafts)]
+        return [one.values["id"] for one in dispatcher.accept(drafts, by=actor())]
     rate = rate_of(key().rate)
     counted = new = len(drafts) - _known(drafts)
     count(counted)
     try:
-        recorded = dispatcher.accept(drafts)
+        recorded = dispatcher.accept(drafts, by=actor())
         # Another request with the same Idempotency-Key may have been quicker.
         new = sum(one.new for one in recorded)
     except IdempotencyConflict:

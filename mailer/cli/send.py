@@ -11,10 +11,12 @@ import click
 from flask.cli import with_appcontext
 
 from ..content import Attachment
-from ..dispatcher import dispatch
+from ..dispatcher import accept, drafted
+from ..drafting import Request
 from ..models import LANES
 from . import output, parameters
 from .context import context_options
+from .steering import actor
 
 
 @click.command(short_help="Send an email.")
@@ -77,18 +79,20 @@ def send(
       mailer send welcome --to ann@example.com --set start_url=https://app.example.com
       mailer send --to 'Ann <ann@example.com>' --subject Hello --text 'Hello Ann.'
     """
-    email = dispatch(
-        template,
+    request = Request(
+        template=template,
         context={**context, **dict(variables)},
         attachments=[_attachment(file) for file in files],
         send_at=send_at,
         expires_at=expires_at,
         **arguments,
     )
+    (recorded,) = accept([drafted(request)], by=actor())
+    email_id = recorded.values["id"]
     if as_json:
-        output.print_json({"id": email.id})
+        output.print_json({"id": email_id})
     else:
-        click.echo(email.id)
+        click.echo(email_id)
 
 
 def _attachment(path: Path) -> Attachment:

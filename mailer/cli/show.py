@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from flask.cli import with_appcontext
 
 from ..ledger.queries import History
-from ..outcome import said
+from ..outcome import said, took
 from ..state import State, current
 from ..why import hindrance_of, what_happens_next
 from . import output
@@ -20,6 +20,14 @@ _OF_REPORT = (
     "received_at", "occurred_at", "kind", "permanent", "source", "recipient", "code", "enhanced",
     "words",
 )  # fmt: skip
+
+
+class _Event(NamedTuple):
+    at: datetime
+    attempt: str
+    """Empty: it was none."""
+    what: str
+    seconds: float | None = None
 
 
 @click.command(short_help="Show an email, and what happens next.")
@@ -68,6 +76,7 @@ def _print(history: History, commands: str, hindered: str | None) -> None:
             ("cc", addresses["cc"]),
             ("reply to", addresses["reply_to"]),
             ("accepted", f"{_instant(email.created_at)}, {age} ago"),
+            ("accepted by", email.accepted_by),
             ("expires", email.expires_at and _instant(email.expires_at)),
             ("lane", email.lane),
             ("category", email.category),
@@ -111,26 +120,31 @@ def _report(report: Any, *, of_another: bool) -> str:
 def _events(history: History, delivery_id: int, recipient: str) -> list[tuple[datetime, str]]:
     """Return attempts and what people did, in order of time; attempts that ended alike are one."""
     events = [
-        (one.ended_at, f"attempt {one.number}", _ending(one))
+        _Event(one.ended_at, f"attempt {one.number}", _ending(one), one.seconds)
         for one in history.attempts[delivery_id]
     ]
     events += [
-        (entry.at, "", f"{entry.action} by {entry.actor}") for entry in history.audit[delivery_id]
+        _Event(entry.at, "", f"{entry.action} by {entry.actor}")
+        for entry in history.audit[delivery_id]
     ]
     events += [
-        (one.received_at, "", _report(one, of_another=one.recipient != recipient.lower()))
+        _Event(one.received_at, "", _report(one, of_another=one.recipient != recipient.lower()))
         for one in history.reports[delivery_id]
     ]
-    alike = groupby(sorted(events), key=lambda event: event[1:])
-    return [_told([at for at, *_ in group], *event) for event, group in alike]
+    events.sort(key=lambda event: event.at)
+    alike = groupby(events, key=lambda event: (event.attempt, event.what))
+    return [_told(list(group)) for _, group in alike]
 
 
-def _told(instants: Sequence[datetime], attempt: str, what: str) -> tuple[datetime, str]:
-    first, last = instants[0], instants[-1]
+def _told(alike: Sequence[_Event]) -> tuple[datetime, str]:
+    first, last = alike[0].at, alike[-1].at
+    attempt, what = alike[0].attempt, alike[0].what
     if not attempt:
         return last, what
-    if len(instants) > 1:
-        attempt += f", {len(instants)} times from {_clock(first, last)} to {_clock(last, first)}"
+    if len(alike) > 1:
+        attempt += f", {len(alike)} times from {_clock(first, last)} to {_clock(last, first)}"
+    if lasted := took(one.seconds for one in alike):
+        attempt += f", {'up to ' if len(alike) > 1 else ''}{lasted}"
     return first, f"{attempt}: {what}"
 
 
@@ -174,6 +188,7 @@ def _document(history: History, commands: str, hindered: str | None) -> dict[str
             for field, pairs in email.addresses.items()
         },
         "accepted_at": email.created_at,
+        "accepted_by": email.accepted_by,
         "expires_at": email.expires_at,
         "on_unknown": email.on_unknown,
         "is_test": email.is_test,
@@ -196,7 +211,7 @@ def _delivery_documents(
     for one in history.deliveries:
         columns = ("recipient", "state", "outcome", "attempts_allowed", "due_at", "expires_at")
         said_last = ("updated_at", "stage", "code", "enhanced", "reason")
-        of_attempt = ("number", "ended_at", "outcome", "status", "transport")
+        of_attempt = ("number", "ended_at", "seconds", "outcome", "status", "transport")
         yield {
             "delivery_id": one.id,
             **{name: getattr(one, name) for name in (*columns, "lease_until", *said_last)},

@@ -28,6 +28,8 @@ class Settlement(NamedTuple):
     """False gives the attempt back: nothing was learned about this email."""
     suppresses: bool = False
     """There is no such mailbox: its address is not to be mailed again."""
+    seconds: float | None = None
+    """How long the attempt took; None: nothing was begun."""
 
 
 _IS_OURS = (Delivery.claim == sa.bindparam("claim_"), IS_SENDING)
@@ -111,6 +113,7 @@ _ATTEMPT = Prepared(
     (
         "delivery_id",
         "number",
+        "seconds",
         "outcome",
         "status",
         "transport",
@@ -230,6 +233,7 @@ def _attempt(one: Settlement) -> dict[str, Any]:
     return {
         "delivery_id": one.delivery_id,
         "number": one.attempt,
+        "seconds": one.seconds,
         "outcome": outcome.kind.value,
         "status": one.status.value,
         "transport": outcome.transport,

@@ -83,5 +83,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0016"
+REVISION = "0017"
 """The newest migration: the one that makes these tables."""

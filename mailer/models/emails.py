@@ -92,6 +92,8 @@ class Email(Base):
     """Accepted with a test key: it goes to no recipient."""
     request_id: Mapped[str | None] = mapped_column(sa.String(64))
     """``X-Request-Id`` of the request that dispatched it."""
+    accepted_by: Mapped[str | None] = mapped_column(sa.String(200))
+    """Such as ``api key NAME``, ``POST /signup`` or ``task NAME``; None: nothing is known."""
     traceparent: Mapped[str | None] = mapped_column(sa.String(55))
     """The span of OpenTelemetry that dispatched it (W3C Trace Context)."""
 
@@ -219,6 +221,8 @@ class Attempt(Base):
     )
     number: Mapped[int]
     ended_at: Mapped[datetime] = mapped_column(Instant)
+    seconds: Mapped[float | None] = mapped_column(sa.Double)
+    """From when the email was to be rendered until its outcome was known; None: nobody knows."""
     outcome: Mapped[str] = mapped_column(sa.String(20))
     """A `mailer.outcome.Kind`, or ``crashed`` when the lease ran out."""
     status: Mapped[str] = mapped_column(sa.String(10))

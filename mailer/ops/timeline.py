@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..ledger.queries import History
-from ..outcome import said
+from ..outcome import said, took
 
 _NEWEST = 300
 _COLOUR_OF = {
@@ -36,6 +36,8 @@ class Entry(NamedTuple):
     until: datetime | None = None
     """When it happened last; None: it happened once."""
     times: int = 1
+    took: str = ""
+    """How long it took, the longest of several; empty: nobody knows, or no time at all."""
 
 
 def timeline(history: History, told: Sequence[Any]) -> list[Entry]:
@@ -53,7 +55,9 @@ def timeline(history: History, told: Sequence[Any]) -> list[Entry]:
 
 
 def _from(email: Any) -> str:
-    return f"by request {email.request_id}" if email.request_id else ""
+    by = f"by {email.accepted_by}" if email.accepted_by else ""
+    request = f"request {email.request_id}" if email.request_id else ""
+    return ", ".join(filter(None, (by, request)))
 
 
 def _of_delivery(history: History, delivery_id: int, recipient: str | None) -> list[Entry]:
@@ -74,11 +78,11 @@ def _of_delivery(history: History, delivery_id: int, recipient: str | None) -> l
 def _alike(attempts: Sequence[Any], recipient: str | None) -> Iterator[Entry]:
     """Yield attempts; those that ended alike, one after another, are one."""
     for (number, what, words, colour), group in groupby(attempts, key=_ending):
-        instants = [one.ended_at for one in group]
-        times = len(instants)
-        until = instants[-1] if times > 1 else None
+        alike = list(group)
+        until = alike[-1].ended_at if len(alike) > 1 else None
         title = f"attempt {number}: {what}"
-        yield Entry(instants[0], colour, title, words, recipient, until, times)
+        lasted = took(one.seconds for one in alike)
+        yield Entry(alike[0].ended_at, colour, title, words, recipient, until, len(alike), lasted)
 
 
 def _ending(attempt: Any) -> tuple[int, str, str, str]:

@@ -22,6 +22,13 @@ def email(**more: Any) -> dict[str, Any]:
     return {"from": "a@example.com", "to": "b@example.com", "subject": "s", "text": "t", **more}
 
 
+def test_the_ledger_knows_the_key_that_sent_an_email(app: Flask, call: Call) -> None:
+    _, one = call("POST", "/emails", email())
+    _, many = call("POST", "/emails/batch", [email()])
+    for email_id in (one["id"], many["data"][0]["id"]):
+        assert of(app).ledger.show(email_id).email.accepted_by == "api key test"
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [

@@ -147,5 +147,5 @@ def test_retry_says_why_what_was_erased_is_not_sent_again(
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("1 delivery cannot be sent again: the content was erased on 2")
     said = run("show", email_id).stdout
-    assert "content     erased on 2" in said
+    assert "content      erased on 2" in said
     assert "Nothing more happens: its content was erased, so it cannot be sent again." in said

@@ -43,10 +43,11 @@ def test_show_tells_every_attempt_of_every_recipient(run: Run, catcher: Catcher)
     assert re.search(r"^to +ann@example.com, bob@example.com$", head, re.MULTILINE)
     assert ann.startswith("ann@example.com: sent, attempt 1 of ")
     assert re.search(
-        r"  [-0-9]{10} [:0-9]{8}  attempt 1: sent over default at dot: 250 2.0.0 Caught", ann
+        r"  [-0-9]{10} [:0-9]{8}  attempt 1, \d+ ms: sent over default at dot: 250 2.0.0 Caught",
+        ann,
     )
     assert bob.startswith("bob@example.com: failed, attempt 2 of ")
-    events = [line[23:] for line in bob.splitlines()[1:-1]]
+    events = [re.sub(r", \d+ ms:", ":", line[23:]) for line in bob.splitlines()[1:-1]]
     assert events[0] == "attempt 1: refused over default at rcpt: 550 5.7.1 not wanted here"
     assert re.fullmatch(r"retried by cli:\S+", events[1])
     assert events[2] == "attempt 2: refused over default at rcpt: 550 5.7.1 not wanted here"
@@ -61,6 +62,13 @@ def test_show_tells_which_request_it_came_from(run: Run, app: Flask) -> None:
     assert "request" not in run("show", other).stdout
 
 
+def test_show_tells_who_had_it_accepted(run: Run) -> None:
+    email_id = run(*HELLO).stdout.strip()
+    found = re.search(r"^accepted by +(cli:\S+)$", run("show", email_id).stdout, re.MULTILINE)
+    assert found
+    assert json.loads(run("show", email_id, "--json").stdout)["accepted_by"] == found[1]
+
+
 def test_the_document_has_what_the_page_has(run: Run) -> None:
     email_id = run(*HELLO).stdout.strip()
 
@@ -73,6 +81,7 @@ def test_the_document_has_what_the_page_has(run: Run) -> None:
     assert delivery["next"] == "Nothing more happens: the server has it."
     (attempt,) = delivery["attempts"]
     assert (attempt["number"], attempt["outcome"], attempt["code"]) == (1, "sent", 250)
+    assert attempt["seconds"] > 0
 
 
 def test_the_beginning_of_an_id_is_enough_if_it_is_the_only_one(run: Run) -> None:
@@ -197,10 +206,18 @@ def test_attempts_that_ended_alike_are_told_as_one(run: Run, app: Flask) -> None
     email_id = run(*HELLO, "--at", "2h").stdout.strip()
     start = datetime(2026, 11, 24, 6, 41, 30).astimezone()
     (delivery,) = of(app).ledger.show(email_id).deliveries
-    rows = [attempt(delivery.id, start + timedelta(seconds=30 * step)) for step in range(37)]
+    rows = [
+        attempt(delivery.id, start + timedelta(seconds=30 * step), seconds=30.2)
+        for step in range(37)
+    ]
     later = start + timedelta(hours=30)
-    rows += [attempt(delivery.id, later + timedelta(hours=20 * step)) for step in range(2)]
-    rows.insert(37, attempt(delivery.id, start + timedelta(hours=1), words="timed out"))
+    rows += [
+        attempt(delivery.id, later + timedelta(hours=20 * step), seconds=9.4 * step + 0.5)
+        for step in range(2)
+    ]
+    rows.insert(
+        37, attempt(delivery.id, start + timedelta(hours=1), seconds=None, words="timed out")
+    )
     with of(app).database.begin() as connection:
         connection.execute(sa.insert(Attempt), rows)
 
@@ -208,9 +225,9 @@ def test_attempts_that_ended_alike_are_told_as_one(run: Run, app: Flask) -> None
 
     ending = "unavailable at connect: Connection refused"
     assert lines[-4:-1] == [
-        f"attempt 1, 37 times from 06:41 to 06:59: {ending}",
+        f"attempt 1, 37 times from 06:41 to 06:59, up to 30 s: {ending}",
         "attempt 1: unavailable at connect: timed out",
-        f"attempt 1, 2 times from 11-25 12:41 to 11-26 08:41: {ending}",
+        f"attempt 1, 2 times from 11-25 12:41 to 11-26 08:41, up to 9.9 s: {ending}",
     ]
     document = json.loads(run("show", email_id, "--json").stdout)
     assert len(document["deliveries"][0]["attempts"]) == 40

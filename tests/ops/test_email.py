@@ -29,7 +29,7 @@ SCRIPT = Attachment(
 
 
 def accept(app: Flask, to: Any = "ada@example.com", **more: Any) -> str:
-    with app.test_request_context(headers={"X-Request-Id": "shop-7"}):
+    with app.test_request_context("/signup", method="POST", headers={"X-Request-Id": "shop-7"}):
         values = {"subject": "Your order", "text": "Hello.", **more}
         return dispatch(to=to, **values).id
 
@@ -64,12 +64,14 @@ def test_it_tells_each_copy_why_and_all_that_happened(
     assert "Nothing happens by itself: Retry sends it, with fresh attempts." in text
     assert "last reply 550 5.7.1 not wanted here over default at rcpt" in text
     _, timeline = text.split("What happened")
-    told = ["accepted by request shop-7", "attempt 1: sent over default at dot ada@example.com",
+    told = ["accepted by POST /signup, request shop-7",
+            "attempt 1: sent over default at dot ada@example.com",
             "attempt 1: refused over default at rcpt gone@example.com 550 5.7.1 not wanted here",
             "retried gone@example.com by member operator",
             "attempt 2: refused over default at rcpt gone@example.com"]  # fmt: skip
     places = [timeline.index(one) for one in told]
     assert places == sorted(places)
+    assert timeline.count(", took ") == 3
     assert "email.failed still to be told to 127.0.0.1" in timeline
     assert "s3cret" not in page
     assert "secret-path" not in page

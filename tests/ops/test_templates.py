@@ -169,6 +169,7 @@ def test_a_test_is_a_real_email_once(app: Flask, sign_in: SignIn, catcher: Catch
     assert "List-Unsubscribe" in dict(message.headers)
     (row,) = of(app).ledger.list(Filters(), 10)
     assert (row.lane, row.template) == ("default", None)
+    assert of(app).ledger.show(row.email_id).email.accepted_by == "member operator"
     acts, _ = of(app).ledger.acts(5, action="send test")
     assert [one.about for one in acts] == [f"news {row.email_id}"]
 

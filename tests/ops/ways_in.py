@@ -82,6 +82,7 @@ def email(world: World, say: Say) -> None:
         values = {
             "tags": {say("tag"): say("value")},
             "request_id": say("request"),
+            "accepted_by": say("accepted-by"),
             "category": say("category"),
         }
         connection.execute(sa.update(Email).where(Email.id == made.id).values(values))

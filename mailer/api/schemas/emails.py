@@ -117,6 +117,8 @@ class Attempt(Answer):
     number: int
     """From 1."""
     ended_at: Shown
+    seconds: Annotated[float, Field(examples=[0.042])]
+    """How long it took; 0: nobody knows."""
     outcome: Annotated[str, Field(examples=["sent"])]
     transport: Annotated[str, Field(examples=["primary"])]
     """By which way it was sent."""
@@ -188,6 +190,7 @@ class Delivery(Answer):
                 Attempt(
                     number=one.number,
                     ended_at=one.ended_at,
+                    seconds=round(one.seconds or 0, 6),
                     outcome=one.outcome,
                     transport=one.transport or "",
                     stage=one.stage or "",

@@ -129,7 +129,7 @@ def _sent(found: EmailTemplate, typed: Typed, address: str) -> tuple[str, bool]:
     )
     drafted = dispatcher.drafted(wanted)
     with current().database.session() as session:
-        (recorded,) = dispatcher.accept([drafted], session)
+        (recorded,) = dispatcher.accept([drafted], session, by=access.actor())
         if recorded.new:
             about = f"{found.name} {recorded.values['id']}"
             acts.note(session.connection(), access.actor(), "send test", about)
