@@ -12,6 +12,8 @@ import logging
 import math
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import redis
@@ -37,6 +39,18 @@ LATE_MS = 1_000
 """How much later than it was told to a worker may come before others ring."""
 BURST_SECONDS = 0.01
 """A burst of commits needs a ring now and then, not one each."""
+
+# Counted where the bell is, so that whoever is asked knows the rings of all. A count that cannot be
+# kept (pcall) costs no ring.
+_RING = """
+local rung = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
+redis.pcall('HINCRBY', KEYS[2], ARGV[3] .. (rung and ':rung' or ':ringing'), 1)
+if ARGV[4] ~= '0' then redis.pcall('HINCRBY', KEYS[2], ARGV[3] .. ':missed', ARGV[4]) end
+return rung and 1 or 0
+"""
+RESULTS = ("rung", "ringing", "missed")
+"""What comes of a ring: a worker was called; one had been called and was yet to come; Redis or the
+broker was away."""
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +80,14 @@ class Doorbell:
         self._eager = threading.local()
         self._later: dict[str, int] = {}
         """By lane: for when a worker was rung last."""
-        self.failures = 0
+        self.missed: Counter[str] = Counter()
+        """By lane: rings that came to nothing, and that Redis could not be told of yet."""
         self._bursts = Bursts(self.ring, seconds=BURST_SECONDS)
         self._open()
 
     def _open(self) -> None:
-        self._redis = self._redis_url and impatient.client(self._redis_url)
+        self._redis = impatient.client(self._redis_url) if self._redis_url else None
+        self._ring = self._redis and self._redis.register_script(_RING)
         self._producers: ProducerPool | None = None
         self._lock = threading.Lock()
 
@@ -88,11 +104,10 @@ class Doorbell:
         if self._celery.conf.task_always_eager:
             return self._run_here(lane, email_id)
         if time.monotonic() < self._quiet_until:
+            self.missed[lane] += 1
             return False
         try:
-            if self._redis and not self._redis.set(
-                self._bell(lane, email_id), email_id, nx=True, px=RINGS_FOR_MS
-            ):
+            if not self._begin(lane, self._bell(lane, email_id), email_id, RINGS_FOR_MS):
                 return False
             try:
                 self._publish(lane, email_id)
@@ -123,12 +138,11 @@ class Doorbell:
         self._later[lane] = step
         milliseconds = round(seconds * 1000) + LATE_MS
         try:
-            if self._redis:
-                if alone:
-                    self._redis.set(self._bell(lane), email_id, px=milliseconds)
-                later = f"{self._bell(lane)}:{step}"
-                if not self._redis.set(later, email_id, nx=True, px=milliseconds):
-                    return
+            if self._redis and alone:
+                self._redis.set(self._bell(lane), email_id, px=milliseconds)
+            later = f"{self._bell(lane)}:{step}"
+            if not self._begin(lane, later, email_id, milliseconds):
+                return
             self._publish(lane, email_id, countdown=seconds)
         except Exception as error:  # noqa: BLE001 - as above
             self._failed(lane, error)
@@ -143,6 +157,18 @@ class Doorbell:
             except redis.RedisError as error:
                 self._failed(lane, error)
 
+    def rings(self, lanes: Iterable[str]) -> dict[tuple[str, str], int] | None:
+        """Return how often the bells of lanes were rung, by anybody: (lane, one of `RESULTS`) ->
+        number. None: nobody knows."""
+        if not self._redis or time.monotonic() < self._quiet_until:
+            return None
+        asked = [(lane, result) for lane in lanes for result in RESULTS]
+        try:
+            found: Any = self._redis.hmget(self._counts, [":".join(one) for one in asked])
+        except redis.RedisError:
+            return None
+        return {one: int(number or 0) for one, number in zip(asked, found, strict=True)}
+
     def finish(self, seconds: float) -> bool:
         """Wait until all that was committed has rung. False: not within so many seconds."""
         return self._bursts.finish(seconds)
@@ -151,7 +177,21 @@ class Doorbell:
         """Drop the connections inherited by a forked child, and leave to its parent what that has
         still to ring."""
         self._bursts = Bursts(self.ring, seconds=BURST_SECONDS)
+        self.missed.clear()
         self._open()
+
+    def _begin(self, lane: str, bell: str, email_id: str, milliseconds: int) -> bool:
+        """Have a bell ring for so long. False: it rings already. Raises RedisError."""
+        if not self._ring:
+            return True
+        missed = self.missed.pop(lane, 0)
+        try:
+            return bool(
+                self._ring(keys=[bell, self._counts], args=[email_id, milliseconds, lane, missed])
+            )
+        except redis.RedisError:
+            self.missed[lane] += missed
+            raise
 
     def _publish(self, lane: str, email_id: str, *, countdown: float | None = None) -> None:
         # Of seconds only: what waits for longer than its visibility timeout Redis delivers twice.
@@ -200,12 +240,16 @@ class Doorbell:
             draining.discard(lane)
         return True
 
+    @property
+    def _counts(self) -> str:
+        return f"{self._namespace}:rings"
+
     def _bell(self, lane: str, email_id: str = "") -> str:
         bell = f"{self._namespace}:bell:{lane}"
         return f"{bell}:{email_id}" if self._each else bell
 
     def _failed(self, lane: str, error: Exception) -> None:
-        self.failures += 1
+        self.missed[lane] += 1
         self._open()  # what else is kept open is as dead, and would fail once more each
         self._quiet_until = time.monotonic() + QUIET_SECONDS
         log.warning("doorbell lane=%s failed, beat will ring: %r", lane, error)

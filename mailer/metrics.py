@@ -17,6 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from . import health, presence
+from .doorbell import JOBS, WEBHOOKS
 from .errors import LedgerUnavailable
 from .histogram import BOUNDS
 from .ledger.counts import Counts
@@ -67,12 +68,26 @@ class _Collector(Collector):
         if workers is not None:
             there = sum(map(presence.is_there, workers.values()))
             yield _gauge("mailer_workers", "Workers that were seen lately.", (), {(): there})
+        rings = self._state.doorbell.rings((*LANES, WEBHOOKS, JOBS))
+        if rings is not None:
+            yield _rings(rings)
         if found.counts:
             yield from _open(found.counts)
             with suppress(LedgerUnavailable):  # since a moment ago
                 known = standings(self._state), self._state.ledger.totals()
                 yield from _transports(known[0])
                 yield from _totals(known[1])
+
+
+def _rings(numbers: dict[tuple[str, str], int]) -> Metric:
+    counter = CounterMetricFamily(
+        "mailer_doorbells",
+        "Calls for a worker: rung, ringing already, or missed since Redis or the broker was away.",
+        labels=("lane", "result"),
+    )
+    for of, number in numbers.items():
+        counter.add_metric(of, number)
+    return counter
 
 
 def _open(counts: Counts) -> Iterator[Metric]:

@@ -139,7 +139,7 @@ def test_a_redis_that_does_not_answer_costs_little_once_and_then_nothing(
         for _ in range(100):
             assert doorbell.ring("bulk", "three") is False
         assert time.monotonic() - started < 0.1
-        assert doorbell.failures == 1
+        assert doorbell.missed == {"critical": 1, "bulk": 100}
         if fault == "freeze":
             server.thaw()
 
@@ -156,6 +156,45 @@ def test_after_a_quiet_while_the_bell_is_tried_again(
         later = time.monotonic() + QUIET_SECONDS + 1
         monkeypatch.setattr("mailer.doorbell.time.monotonic", lambda: later)
         assert doorbell.ring("default", "one") is True
+
+
+def test_rings_are_counted_for_whoever_asks(
+    make_app: AppFactory, redis_url: str, doorbell: Doorbell
+) -> None:
+    for _ in range(3):
+        doorbell.ring("default", "one")
+    doorbell.pass_on("default", "two")
+    doorbell.ring("bulk", "three")
+    asked = of(make_app(CELERY={"broker_url": redis_url})).doorbell
+    assert asked.rings(["default", "bulk"]) == {
+        ("default", "rung"): 2, ("default", "ringing"): 2, ("default", "missed"): 0,
+        ("bulk", "rung"): 1, ("bulk", "ringing"): 0, ("bulk", "missed"): 0,
+    }  # fmt: skip
+
+
+def test_what_was_missed_is_counted_once_redis_is_back(
+    make_app: AppFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedRedis(tmp_path / "redis") as server:
+        doorbell = of(make_app(CELERY={"broker_url": server.url})).doorbell
+        server.kill()
+        for _ in range(4):
+            doorbell.ring("default", "one")
+        assert doorbell.rings(["default"]) is None
+        server.start()
+        later = time.monotonic() + QUIET_SECONDS + 1
+        monkeypatch.setattr("mailer.doorbell.time.monotonic", lambda: later)
+        assert doorbell.ring("default", "one") is True
+        assert doorbell.ring("default", "one") is False
+        assert doorbell.rings(["default"]) == {
+            ("default", "rung"): 1, ("default", "ringing"): 1, ("default", "missed"): 4,
+        }  # fmt: skip
+
+
+def test_a_count_that_cannot_be_kept_costs_no_ring(doorbell: Doorbell, client: redis.Redis) -> None:
+    client.set("mailer:rings", "not a hash")
+    assert doorbell.ring("default", "one") is True
+    assert doorbell.rings(["default"]) is None
 
 
 def test_a_forked_child_rings_over_connections_of_its_own(
@@ -175,3 +214,4 @@ def test_a_broker_that_is_no_redis_gets_a_task_for_every_ring(make_app: AppFacto
     app = make_app(CELERY={"broker_url": "memory://"})
     assert of(app).redis_url is None
     assert [of(app).doorbell.ring("default", str(n)) for n in range(3)] == [True, True, True]
+    assert of(app).doorbell.rings(["default"]) is None

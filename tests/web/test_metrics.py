@@ -122,6 +122,7 @@ def test_how_it_is(app: Flask) -> None:
     state.ledger.sweep()
     presence.announce(state.traffic.shared, "tests@host")
     state.ledger.pause("bulk", actor="ada")
+    state.jobs_bell.ring("jobs", "one")
     state.ledger.pause_transport("default", actor="ada")
     with app.app_context():
         dispatch(to="ada@example.com", subject="Hello", text="t")
@@ -130,6 +131,8 @@ def test_how_it_is(app: Flask) -> None:
     assert value(found, "mailer_check_ok", check="database") == 1
     assert value(found, "mailer_check_ok", check="transport") == 0
     assert value(found, "mailer_workers") == 1
+    assert value(found, "mailer_doorbells_total", lane="jobs", result="rung") == 1
+    assert value(found, "mailer_doorbells_total", lane="webhooks") == 0
     assert value(found, "mailer_open_deliveries", lane="default", state="due") == 1
     assert value(found, "mailer_open_deliveries") == 1
     assert value(found, "mailer_oldest_due_seconds", lane="default") == pytest.approx(100, abs=10)
@@ -159,7 +162,8 @@ def test_without_a_database_the_checks_are_told(app: Flask) -> None:
         connection.exec_driver_sql("DROP TABLE mailer_deliveries")
     found = samples(app)
     assert value(found, "mailer_check_ok", check="database") == 0
-    assert {name for name, _ in found} == {"mailer_check_ok", "mailer_workers"}
+    known = {"mailer_check_ok", "mailer_workers", "mailer_doorbells_total"}
+    assert {name for name, _ in found} == known
 
 
 def test_an_answer_holds_for_a_while(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
