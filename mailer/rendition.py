@@ -54,7 +54,7 @@ def subject(state: State, email: Any) -> str | None:
     """Return the subject that ``email`` (a row) was dispatched with, as it may be shown; None: its
     template makes it."""
     hides = email.subject is not None and is_secret(state, email.template, email.lane)
-    found: str | None = "[subject]" if hides else email.subject
+    found: str | None = "[hidden subject]" if hides else email.subject
     return found
 
 

@@ -240,7 +240,7 @@ def test_the_subject_and_the_headers_of_security_mail_are_shown_nowhere(
     pages = everywhere(browser, email_id)
 
     assert not any("canary" in page for page in pages)
-    assert any("[subject]" in page for page in pages)
+    assert any("[hidden subject]" in page for page in pages)
     found = browser.get("/ops/emails?q=Code").text
     assert email_id not in found
     assert "No emails match" in found
