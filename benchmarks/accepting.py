@@ -18,13 +18,13 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from mailer import keys
-from mailer.config import database_url
 from mailer.db import Database
 from mailer.dev.guardian import Guardian
 from mailer.dev.ports import HOST, free_port
 from mailer.dev.redis import EmbeddedRedis
 from mailer.dev.services import answers_http
 from mailer.grants import checked
+from mailer.values import database_url
 
 from .counter import CHECKOUT
 from .stand import PATIENCE_SECONDS, environ_with, settings_for

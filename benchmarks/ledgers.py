@@ -9,9 +9,9 @@ from statistics import median
 
 import sqlalchemy as sa
 
-from mailer.config import database_url
 from mailer.db import Database
 from mailer.ledger import Ledger
+from mailer.values import database_url
 
 from . import work
 

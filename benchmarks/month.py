@@ -10,9 +10,9 @@ import time
 
 import sqlalchemy as sa
 
-from mailer.config import database_url
 from mailer.db import Database
 from mailer.ledger import Ledger
+from mailer.values import database_url
 
 _SECONDS = 30 * 86_400
 _TALLIED_SECONDS = 900

@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
-from mailer.config import database_url
 from mailer.db import Database
 from mailer.dev.guardian import Guardian
 from mailer.dev.redis import EmbeddedRedis
+from mailer.values import database_url
 
 from . import ledgers, processes, work
 from .counter import CHECKOUT, Accepted, Sink

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from flask import Flask
 
 from mailer.app import create_app
-from mailer.config import database_url as typed_database_url
 from mailer.db import Database
 from mailer.dev.catcher import Catcher
 from mailer.dev.redis import EmbeddedRedis
@@ -23,6 +22,7 @@ from mailer.ledger import Ledger
 from mailer.models import Delivery
 from mailer.state import of
 from mailer.traffic import Known, key
+from mailer.values import database_url as typed_database_url
 
 from . import postgresql
 from .smtp_server import Certificates

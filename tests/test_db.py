@@ -52,7 +52,7 @@ def test_the_clock_is_the_databases_and_runs_in_seconds(database: Database) -> N
 
 
 def test_an_unmigrated_ledger_says_what_to_run(database_url: str) -> None:
-    from mailer.config import database_url as typed
+    from mailer.values import database_url as typed
 
     fresh = Database(typed(database_url))
     with pytest.raises(NotMigrated, match="mailer db upgrade"):
@@ -108,7 +108,7 @@ def test_a_brief_transaction_of_sqlite_is_undone_by_an_error_and_locks_nobody_ou
 def test_a_locked_postgresql_is_unavailable_and_no_request_hangs(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mailer.config import database_url as typed
+    from mailer.values import database_url as typed
 
     monkeypatch.setattr("mailer.engines.BUSY_SECONDS", 1)
     database = Database(typed(postgresql_url))
@@ -126,7 +126,7 @@ def test_a_locked_postgresql_is_unavailable_and_no_request_hangs(
 def test_a_commit_whose_answer_is_lost_is_not_said_to_have_stored_nothing(
     postgresql_url: str, way: str
 ) -> None:
-    from mailer.config import database_url as typed
+    from mailer.values import database_url as typed
 
     url = sa.make_url(typed(postgresql_url))
     assert url.port
@@ -151,7 +151,7 @@ def test_a_commit_whose_answer_is_lost_is_not_said_to_have_stored_nothing(
 def test_a_connection_that_postgresql_has_closed_is_replaced_unnoticed(
     postgresql_url: str, monkeypatch: pytest.MonkeyPatch, ping_after: float
 ) -> None:
-    from mailer.config import database_url as typed
+    from mailer.values import database_url as typed
 
     monkeypatch.setattr("mailer.engines.PING_AFTER_SECONDS", ping_after)
     database, other = Database(typed(postgresql_url)), Database(typed(postgresql_url))

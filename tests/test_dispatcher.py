@@ -418,7 +418,7 @@ def test_flask_sqlalchemys_session_commits_user_and_email_together(
     catcher: Catcher, settings: dict[str, Any], database_url: str
 ) -> None:
     """Also on PostgreSQL: the extension's tables lie beside the application's own."""
-    from mailer.config import database_url as typed
+    from mailer.values import database_url as typed
 
     app = Flask("shop")
     app.config.update(settings)

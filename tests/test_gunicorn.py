@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from mailer import keys
-from mailer.config import database_url
 from mailer.db import Database
 from mailer.dev.ports import free_port
 from mailer.dev.services import answers_http
 from mailer.grants import SCOPES, checked
+from mailer.values import database_url
 
 from .worker import CHECKOUT, Process, environment, wait_until
 

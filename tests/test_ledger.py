@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from mailer.config import database_url as typed_database_url
 from mailer.content import Attachment
 from mailer.db import Database
 from mailer.errors import IdempotencyConflict, LedgerUnavailable, NotFound, NotMigrated
@@ -20,6 +19,7 @@ from mailer.ledger import Batch, Claimed, Draft, Filters, Ledger, Settlement, cl
 from mailer.ledger.queries import History
 from mailer.models import Attempt, AuditEntry, Delivery, Email, Status
 from mailer.outcome import Kind, Outcome
+from mailer.values import database_url as typed_database_url
 
 from .conftest import let_time_pass
 from .relay import relay

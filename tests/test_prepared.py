@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-from mailer.config import database_url as typed_database_url
 from mailer.db import Database
 from mailer.models import Email
 from mailer.prepared import Prepared
+from mailer.values import database_url as typed_database_url
 
 COLUMNS = tuple(column.key for column in sa.inspect(Email).columns)
 INSERT = Prepared(sa.insert(Email), COLUMNS)

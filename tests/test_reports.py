@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 
 from mailer import Filters
-from mailer.config import database_url as typed_database_url
 from mailer.db import Database
 from mailer.inbound import told
 from mailer.inbound.told import Told
@@ -29,6 +28,7 @@ from mailer.models import (
     Webhook,
 )
 from mailer.outcome import Kind, Outcome
+from mailer.values import database_url as typed_database_url
 
 from .conftest import let_time_pass
 from .plans import plans

@@ -63,8 +63,8 @@ def dev(
 
 def _migrate(url: str) -> None:
     # Imported while the first services are starting: it takes longer than all the rest here.
-    from ..config import database_url  # noqa: PLC0415
     from ..db import Database, located  # noqa: PLC0415
+    from ..values import database_url  # noqa: PLC0415
 
     # Where the service will look for it.
     database = Database(located(database_url(url), Flask("mailer")))

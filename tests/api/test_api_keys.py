@@ -12,8 +12,8 @@ from flask import Flask
 from resend.exceptions import ResendError
 
 from mailer import Filters, grants, keys
-from mailer.config import database_url as typed_database_url
 from mailer.state import of
+from mailer.values import database_url as typed_database_url
 from tests.conftest import AppFactory
 
 Call = Callable[..., Any]

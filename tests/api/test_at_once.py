@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from mailer import Filters, grants, keys
-from mailer.config import database_url as typed_database_url
 from mailer.db import Database
 from mailer.dev.redis import EmbeddedRedis
 from mailer.ledger import Ledger
+from mailer.values import database_url as typed_database_url
 from tests.faults.service import service
 from tests.worker import environment
 

@@ -10,13 +10,13 @@ from click.testing import Result
 from flask import Flask
 
 from mailer import Filters, dispatch, grants, keys
-from mailer.config import database_url as typed_database_url
 from mailer.delivery import drain
 from mailer.dev.catcher import Catcher
 from mailer.health import alerts, lanes_without_transport
 from mailer.state import of
 from mailer.traffic import Known
 from mailer.traffic import key as traffic_key
+from mailer.values import database_url as typed_database_url
 from tests.conftest import AppFactory, let_time_pass
 
 Ask = Callable[..., tuple[int, dict[str, Any]]]

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mailer import keys
-from mailer.config import database_url
 from mailer.db import Database
 from mailer.dev.catcher import Catcher
 from mailer.dev.ports import free_port
 from mailer.dev.services import answers_http
 from mailer.grants import SCOPES, checked
+from mailer.values import database_url
 
 from ..worker import Process, environment, wait_until
 

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from mailer.config import database_url
 from mailer.db import Database
 from mailer.dev.ports import free_port
 from mailer.dev.services import answers_http
+from mailer.values import database_url
 
 from ..worker import CHECKOUT, Process, environment, wait_until, worker
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
 
-from mailer.config import database_url
 from mailer.db import Database
 from mailer.models import Attempt, Delivery
+from mailer.values import database_url
 
 from ..worker import Process, environment, wait_until
 from .oracle import Oracle, oracle

@@ -17,7 +17,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from mailer.config import database_url as typed_database_url
 from mailer.content import Attachment
 from mailer.db import Database
 from mailer.errors import IdempotencyConflict
@@ -25,6 +24,7 @@ from mailer.ledger import Batch, Claimed, Filters, Ledger
 from mailer.models import LANES, OPEN, RETRYABLE, AuditEntry, Email, Status, Switch
 from mailer.outcome import Kind, Outcome
 from mailer.transitions import transition
+from mailer.values import database_url as typed_database_url
 
 from ..conftest import let_time_pass
 from ..test_ledger import accept, draft

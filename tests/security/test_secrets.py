@@ -14,13 +14,13 @@ import redis
 from mailer import delivery, dispatch
 from mailer.cli import group
 from mailer.composition import compose
-from mailer.config import database_url
 from mailer.content import Content
 from mailer.db import Database
 from mailer.drafting import Request, draft
 from mailer.errors import LedgerUnavailable
 from mailer.state import of
 from mailer.users import Tokens
+from mailer.values import database_url
 
 from ..conftest import AppFactory
 from ..smtp_server import Do, SMTPServer
