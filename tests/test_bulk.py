@@ -17,6 +17,7 @@ from mailer.bulk import Upload
 from mailer.dev.catcher import Catcher
 from mailer.drafting import Request
 from mailer.errors import IdempotencyConflict, InvalidEmail, NotFound, Refused, UnreadableFile
+from mailer.ledger import Filters
 from mailer.ledger.jobs import Lost
 from mailer.ledger.record import uuid7
 from mailer.models import BulkPart, BulkRow, Delivery, Email, Job
@@ -24,6 +25,7 @@ from mailer.recipients import Part
 from mailer.state import State, of
 
 from .conftest import AppFactory
+from .plans import plans, prefer_indexes
 
 _DAY = 86_400.0
 
@@ -268,6 +270,73 @@ def test_it_is_paused_resumed_and_cancelled_with_what_is_queued(
     assert not bulk.cancel(state, job_id, unsent=False, actor="ann")
     with pytest.raises(Refused, match="it was stopped, and cannot be started"):
         bulk.start(state, job_id, actor="ann")
+
+
+def set_status(state: State, **statuses: str) -> None:
+    with state.database.begin() as connection:
+        for name, status in statuses.items():
+            of_it = Delivery.recipient == f"{name}@shop.example"
+            connection.execute(sa.update(Delivery).where(of_it).values(status=status))
+
+
+def test_what_became_of_its_emails_is_counted_part_by_part(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "COUNTED_AT_ONCE", 4)
+    job_id = create(state, addresses(range(9)) + "nobody\n", skip_bad=True, confirm=True)
+    assert bulk.became(state, state.ledger.job(job_id)) == ({}, 0, True)
+    job = run(state, job_id)
+    set_status(state, p1="failed", p3="queued", p8="unknown")
+    with state.database.begin() as connection:
+        gone = sa.select(Delivery.email_id).where(Delivery.recipient == "p7@shop.example")
+        connection.execute(sa.delete(Email).where(Email.id == gone.scalar_subquery()))
+
+    parts = [bulk.became(state, job, after=after) for after in (0, 4, 8)]
+
+    assert parts == [
+        ({"sent": 2, "failed": 1}, 4, False),
+        ({"sent": 3, "queued": 1}, 8, False),
+        ({"deleted": 1, "unknown": 1}, 11, True),
+    ]
+
+
+def test_its_emails_are_found_and_retried_apart_from_all_others(
+    state: State, catcher: Catcher
+) -> None:
+    earlier = run(state, create(state, addresses(range(3)), confirm=True)).id
+    asked = run(state, create(state, "email\nP0@Shop.example\np1@shop.example\n", confirm=True)).id
+    later = run(state, create(state, addresses(range(4)), confirm=True)).id
+    with state.database.begin() as connection:
+        connection.execute(sa.update(Delivery).values(status="failed"))
+
+    def found(job_id: str, **more: Any) -> list[str]:
+        filters = Filters(bulk=job_id, **more)
+        rows = state.ledger.search(filters, 50).rows
+        assert [row.delivery_id for row in state.ledger.list(filters, None)] == [
+            row.delivery_id for row in rows
+        ]
+        return [row.recipient.partition("@")[0] for row in rows]
+
+    assert found(earlier) == found(earlier, statuses={"failed"}) == ["p2", "p1", "p0"]
+    assert found(asked) == ["p1", "P0"]
+    assert found(later, statuses={"queued"}) == found("nobody") == []
+    retried = state.ledger.retry(Filters(bulk=asked, statuses={"failed"}), actor="ann")
+    assert {one.recipient for one in retried} == {"P0@shop.example", "p1@shop.example"}
+    assert found(asked, statuses={"queued"}) == ["p1", "P0"]
+    assert state.ledger.acts(1)[0][0].about == f"state=failed bulk={asked}"
+
+
+def test_no_table_is_read_as_a_whole_for_what_became_of_its_emails(
+    state: State, catcher: Catcher
+) -> None:
+    job = run(state, create(state, addresses(range(3)), confirm=True))
+    prefer_indexes(state.database)
+    with plans(state.database) as found:
+        bulk.became(state, job)
+        state.ledger.search(Filters(bulk=job.id), 50)
+        state.ledger.search(Filters(bulk=job.id, statuses={"failed"}), 50)
+
+    assert not [plan for plan in found if "SCAN mailer_" in plan or "Seq Scan on mailer_" in plan]
 
 
 def test_one_that_is_being_checked_cannot_be_started(state: State) -> None:

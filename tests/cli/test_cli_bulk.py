@@ -131,6 +131,9 @@ def test_it_is_listed_shown_steered_and_reported(
     shown = run("bulk", "show", waiting).output
     assert "done      5 of 5" in shown
     assert "done, 5 emails accepted" in run("bulk", "watch", waiting).output
+    assert len(json.loads(run("list", "--bulk", waiting, "--json").output)["deliveries"]) == 5
+    assert run("list", "--bulk", "x").output == "no deliveries\n"
+    assert run("retry", "--bulk", waiting, "--dry-run").output == "nothing to retry\n"
     path = tmp_path / "report.csv"
     assert run("bulk", "report", waiting, "--output", str(path)).exit_code == 0
     assert [row["state"] for row in csv.DictReader(path.read_text().splitlines())] == ["sent"] * 5

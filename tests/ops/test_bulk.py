@@ -41,6 +41,11 @@ def upload(browser: FlaskClient, data: bytes, **fields: Any) -> TestResponse:
     )
 
 
+def tiles(page: str) -> dict[str, int]:
+    found = re.findall(r'class="label">([^<]+)</span><span class="value">(\d+)<', page)
+    return {words: int(number) for words, number in found}
+
+
 def run(app: Flask, path: str) -> None:
     with app.app_context():
         jobs.run(of(app), path.rpartition("/")[2], lambda told: None)
@@ -77,6 +82,47 @@ def test_a_file_is_checked_started_and_reported(
         "left out: duplicate",
     ]
     assert "welcome to people.csv" in browser.get("/ops/bulk").text
+
+
+def test_it_says_what_became_of_its_emails_and_leads_to_them(
+    app: Flask, sign_in: SignIn, catcher: Catcher
+) -> None:
+    catcher.script("rcpt", "550 5.1.1 no such user", address="p1@shop.example")
+    browser = sign_in("operator")
+    path = upload(browser, PEOPLE).location
+    run(app, path)
+    assert "All its emails" not in browser.get(path).text
+    submit(browser, f"{path}/start", at=path)
+    run(app, path)
+    page = browser.get(path).text
+    assert tiles(page) == {"Sent": 4, "Failed": 1, "Waiting": 0}
+    job_id = path.rpartition("/")[2]
+    assert f"mailer retry --bulk {job_id} --state failed" in page
+    (failed,) = re.findall(r'href="([^"]+state=failed[^"]*)"', page)
+    listed = browser.get(failed.replace("&amp;", "&")).text
+    assert re.findall(r">(p\d)@shop.example<", listed) == ["p1"]
+    assert f'name="bulk" value="{job_id}"' in listed
+
+
+def test_those_of_a_large_file_are_counted_apart_and_part_by_part(
+    app: Flask, sign_in: SignIn, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailer.bulk.COUNTED_AT_ONCE", 3)
+    browser = sign_in("operator")
+    path = upload(browser, PEOPLE).location
+    run(app, path)
+    submit(browser, f"{path}/start", at=path)
+    run(app, path)
+    assert "They are being counted." in browser.get(path).text
+    assert browser.get(f"{path}/became?sent=700").location == path
+    part = browser.get(f"{path}/became", headers={"HX-Request": "true"}).text
+    assert tiles(part)["Sent"] == 2
+    assert "2 of 5 counted so far." in part
+    (rest,) = re.findall(r'hx-get="([^"]+)"', part)
+    part = browser.get(rest.replace("&amp;", "&"), headers={"HX-Request": "true"}).text
+    assert tiles(part)["Sent"] == 5
+    assert "5 of 5 counted, each as it stood then, until" in part
+    assert 'hx-trigger="load"' not in part
 
 
 def test_it_is_paused_resumed_and_cancelled(app: Flask, sign_in: SignIn) -> None:
