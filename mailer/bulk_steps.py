@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from .drafting import Request, draft
 from .errors import InvalidEmail, MailerError, Problem
 from .grants import matches
+from .headers import shown
 from .ledger import Draft, Filters, bulk, operations, suppressions
 from .ledger.bulk import Judged
 from .ledger.jobs import Lost, Step, Waits
@@ -66,7 +67,7 @@ def drafted(state: State, job: sa.Row[Any], row: Row) -> Draft:
     except InvalidEmail as error:
         if problems := of_all(error, row):
             raise Waits(str(InvalidEmail(problems))) from error
-        raise ValueError(str(error)) from error
+        raise ValueError(_as_in_file(str(error), row)) from error
     if not all(matches(one.lower(), job.details["only_to"]) for one in found.recipients):
         raise ValueError(f"the API key may not send to {', '.join(found.recipients)}")
     found.email["accepted_by"] = f"bulk send {job.id} of {job.actor}"
@@ -77,6 +78,12 @@ def of_all(error: InvalidEmail, row: Row | None = None) -> list[Problem]:
     """Return those problems of an email that are not of its row, but of all."""
     own = _OF_A_ROW | ({"locale"} if row and row.locale else set())
     return [one for one in error.problems if one.field.partition("[")[0] not in own]
+
+
+def _as_in_file(words: str, row: Row) -> str:
+    """Return what is wrong with a row, with its address in words rather than as Python has it."""
+    named = f"{shown(row.to)} with the name {shown(row.name)}"
+    return words.replace(shown((row.name, row.to)), named)
 
 
 def first(state: State, job: sa.Row[Any], limit: int) -> list[tuple[Row, Draft]]:

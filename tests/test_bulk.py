@@ -110,6 +110,22 @@ def test_the_whole_file_is_checked_before_anything_is_sent(state: State, catcher
     assert "https://a.example" in (previews[0].content.html or "")
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("nobody,X", "got 'nobody' with the name 'X': An email address must have an @-sign."),
+        ("nobody,", "got 'nobody': An email address must have an @-sign."),
+        (f"nobody,{'X' * 70}", f"got 'nobody' with the name '{'X' * 56}...: An email"),
+        ("ann@shop.example,A\u202en", "got 'ann@shop.example' with the name 'A\\u202en': bidir"),
+    ],
+)
+def test_a_bad_address_is_said_as_the_file_has_it(state: State, row: str, words: str) -> None:
+    job_id = create(state, f"email,name\n{row}\n")
+    run(state, job_id)
+    (problem,) = state.ledger.left_out(job_id, 5)
+    assert words in problem.reason
+
+
 def test_bad_rows_stop_it_unless_they_are_to_be_skipped(state: State, catcher: Catcher) -> None:
     job_id = create(state, addresses([1]) + "nobody\n", confirm=True)
     assert run(state, job_id).status == "checked"
