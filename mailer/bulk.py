@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import sqlalchemy as sa
 
 from . import jobs, recipients
-from .bulk_steps import FOUND, first, of_all
+from .bulk_steps import FOUND, first, lacking, of_all
 from .content import Content
 from .doorbell import JOBS
 from .drafting import Request, draft
@@ -120,7 +120,7 @@ def create(
     _check_shared(state, request)
     file_id = uuid7()
     with _erased_unless_used(state, file_id) as keep:
-        form, lines, digest = _store(state, file_id, upload)
+        form, lines, digest = _store(state, file_id, request, upload)
         details = {
             "request": {name: getattr(request, name) for name in SHARED},
             "form": form._asdict(),
@@ -279,10 +279,12 @@ def _check_shared(state: State, request: Request) -> None:
             raise InvalidEmail(problems) from error
 
 
-def _store(state: State, file_id: str, upload: Upload) -> tuple[Form, int, str]:
+def _store(state: State, file_id: str, request: Request, upload: Upload) -> tuple[Form, int, str]:
     """Store a file part by part; return how it is written, how many lines it has, its digest."""
     digest = sha256()
     form, parts = recipients.read(upload.chunks, is_csv=upload.is_csv)
+    if words := lacking(state, request, form):
+        raise UnreadableFile(f"line 1: {words}")
     head = next(parts)
     if next(recipients.rows(head, form), None) is None:
         raise UnreadableFile("expected at least one recipient, got none")

@@ -8,13 +8,15 @@ that asked may mail). What it found: its ``phase``, and how many rows it has of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from .drafting import Request, draft
-from .errors import InvalidEmail, MailerError, Problem
+from . import unsubscribe
+from .drafting import Request, draft, required
+from .errors import InvalidEmail, MailerError, Problem, TemplateError
 from .grants import matches
 from .headers import shown
 from .ledger import Draft, Filters, bulk, operations, suppressions
@@ -78,6 +80,32 @@ def of_all(error: InvalidEmail, row: Row | None = None) -> list[Problem]:
     """Return those problems of an email that are not of its row, but of all."""
     own = _OF_A_ROW | ({"locale"} if row and row.locale else set())
     return [one for one in error.problems if one.field.partition("[")[0] not in own]
+
+
+def lacking(state: State, request: Request, form: Form) -> str:
+    """Say which columns a file lacks, so that no row of it can be mailed; empty: none. Of JSON
+    lines each may have other variables."""
+    if request.template is None or not form.delimiter:
+        return ""
+    needed: list[frozenset[str]] = []
+    with suppress(TemplateError):  # is said of all, or of the rows in that language
+        locales = {request.locale}
+        if "locale" in form.columns:  # a row may be in a language whose files need less
+            locales |= {None, *state.renderer.template(request.template).locales}
+        for one in locales:
+            with suppress(TemplateError):
+                needed.append(required(state, request.template, one))
+    if not needed:
+        return ""
+    lacks = frozenset.intersection(*needed) - form.variables
+    if request.category is not None:
+        lacks -= {unsubscribe.VARIABLE}
+    if not lacks:
+        return ""
+    column = "a column" if len(lacks) == 1 else "columns"
+    got = one_line(", ".join(form.columns), 200)
+    names = ", ".join(sorted(lacks))
+    return f"expected {column} {names}, which template {request.template!r} needs, got {got}"
 
 
 def _as_in_file(words: str, row: Row) -> str:

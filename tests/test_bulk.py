@@ -6,6 +6,7 @@ import csv
 import io
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -182,6 +183,44 @@ def test_what_is_the_same_for_all_is_refused_at_once(state: State) -> None:
     with pytest.raises(UnreadableFile, match="got an empty file"):
         create(state, "")
     assert count(state, BulkPart.file_id) == count(state, Job.id) == 0
+
+
+def test_a_column_that_no_row_has_is_said_once_of_the_file(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"template": "welcome"}
+    needs = "line 1: expected a column start_url, which template 'welcome' needs, got "
+    for columns in ("email", "email,start", "email,locale,name"):
+        with pytest.raises(UnreadableFile) as raised:
+            create(state, f"{columns}\n", shared=shared)
+        assert str(raised.value) == needs + columns.replace(",", ", ")
+    assert count(state, BulkPart.file_id) == count(state, Job.id) == 0
+    monkeypatch.setitem(state.loaders, "welcome", lambda given: {})
+    monkeypatch.setitem(state.needs, "welcome", ["user_id", "plan"])
+    with pytest.raises(UnreadableFile, match="expected columns plan, user_id, which template"):
+        create(state, "email\nann@shop.example\n", shared=shared)
+
+
+def test_variables_that_some_rows_may_have_are_looked_for_row_by_row(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needed(name: str, locale: str | None = None) -> frozenset[str]:
+        return frozenset({"start_url", *(() if locale == "de" else ("plan",))})
+
+    welcome = replace(state.renderer.template("welcome"), locales=("de",))
+    monkeypatch.setattr(state.renderer, "template", lambda name: welcome)
+    monkeypatch.setattr(state.renderer, "required", needed)
+    text = (
+        "email,locale,start_url\n"
+        "ann@shop.example,de,https://a.example\n"
+        "ben@shop.example,,https://a.example\n"
+    )
+    shared = {"template": "welcome"}
+    lines = '{"to": "ann@shop.example"}\n{"to": "ben@shop.example", "start_url": "x", "plan": 1}\n'
+    found = [run(state, create(state, one, shared=shared)) for one in (text, lines)]
+    assert [(job.status, job.total, job.found["bad"]) for job in found] == [("checked", 1, 1)] * 2
+    with pytest.raises(UnreadableFile, match="expected a column plan, which"):
+        create(state, text.replace("locale", "code"), shared=shared)
 
 
 def test_one_id_is_one_bulk_send(state: State, catcher: Catcher) -> None:

@@ -144,6 +144,7 @@ def test_it_is_paused_resumed_and_cancelled(app: Flask, sign_in: SignIn) -> None
     [
         (b"email,pr\xe9nom\na@b.example,x\n", {}, "line 1: expected UTF-8"),
         (b"name\nx\n", {}, "line 1: expected a column email or to"),
+        (b"email\na@b.example\n", {}, "line 1: expected a column start_url, which template"),
         (PEOPLE, {"template": "x"}, "no email template is called"),
         (PEOPLE, {"sender": "nobody"}, "sender: expected one address"),
     ],
