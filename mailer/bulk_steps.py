@@ -69,6 +69,8 @@ def drafted(state: State, job: sa.Row[Any], row: Row) -> Draft:
     except InvalidEmail as error:
         if problems := of_all(error, row):
             raise Waits(str(InvalidEmail(problems))) from error
+        if words := lacking(state, shared, Form(**job.details["form"])):
+            raise Waits(words) from error  # the template was changed since the file came
         raise ValueError(_as_in_file(str(error), row)) from error
     if not all(matches(one.lower(), job.details["only_to"]) for one in found.recipients):
         raise ValueError(f"the API key may not send to {', '.join(found.recipients)}")

@@ -437,6 +437,33 @@ def test_what_turned_wrong_with_all_of_them_waits_to_be_mended(
     assert len(catcher.messages()) == job.changed == (0 if phase == "checking" else 3)
 
 
+@pytest.mark.parametrize("phase", ["checking", "sending"])
+def test_a_template_that_needs_another_column_by_now_is_no_fault_of_the_rows(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    csv_lines = "email,start_url\n" + "".join(f"p{n}@shop.example,x\n" for n in range(3))
+    json_lines = (
+        '{"to": "ann@shop.example", "start_url": "x"}\n'
+        '{"to": "ben@shop.example", "start_url": "x", "plan": "y"}\n'
+    )
+    of_csv, of_json = (
+        create(state, text, shared={"template": "welcome"}) for text in (csv_lines, json_lines)
+    )
+    if phase == "sending":
+        for job_id in (of_csv, of_json):
+            run(state, job_id)
+            bulk.start(state, job_id, actor="ann")
+    with monkeypatch.context() as patch:
+        needs = frozenset({"start_url", "plan"})
+        patch.setattr(state.renderer, "required", lambda name, locale=None: needs)
+        job, other = run(state, of_csv), run(state, of_json)
+    words = "expected a column plan, which template 'welcome' needs, got email, start_url"
+    assert (job.status, job.words, job.found["bad"], job.changed) == ("paused", words, 0, 0)
+    assert (other.status, other.found["bad"]) == (("checked" if phase == "checking" else "done", 1))
+    assert bulk.resume(state, of_csv, actor="ann")
+    assert run(state, of_csv).found["bad"] == 0
+
+
 def test_one_that_failed_by_a_bug_is_resumed_or_cancelled(
     state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
