@@ -100,6 +100,52 @@ def test_nobody_there_to_be_asked_and_a_dry_run_send_nothing(
     assert [one["state"] for one in found] == ["cancelled", "cancelled"]
 
 
+def test_a_dry_run_ends_as_the_send_would(run: Run, people: Path, catcher: Catcher) -> None:
+    def ends(text: str, *options: str) -> tuple[int, str]:
+        people.write_text(text)
+        done = run("bulk", "welcome", str(people), "--dry-run", *options)
+        return done.exit_code, done.output.splitlines()[-1]
+
+    bad = "nobody,,https://a.example\n"
+    header = "email,name,start_url\n"
+    assert ends(PEOPLE) == (0, "5 emails to send of 5 rows")
+    assert ends(PEOPLE + bad, "--skip-bad") == (0, "5 emails to send of 6 rows")
+    one_bad = "mailer: nothing would be sent: 1 row bad: --skip-bad sends the others"
+    assert ends(PEOPLE + bad) == (1, one_bad)
+    assert ends(header + bad) == ends(header + bad, "--skip-bad")
+    assert ends(header + bad) == (1, "mailer: nothing would be sent: nobody")
+    assert catcher.messages() == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("pause", "it is paused: by somebody else; mailer bulk resume {id} goes on"),
+        ("cancel", "it is cancelled: by somebody else"),
+    ],
+)
+def test_one_that_somebody_else_steered_meanwhile_is_no_success(
+    run: Run, people: Path, app: Flask, monkeypatch: pytest.MonkeyPatch, *, verb: str, words: str
+) -> None:
+    monkeypatch.setattr("mailer.bulk_steps.ACCEPTED_AT_ONCE", 2)
+    asked: list[str] = []
+
+    def work(bell: str, job_id: str) -> None:
+        def tell(told: dict[str, object]) -> None:
+            if told["current"] == 2:
+                asked.append(job_id)
+                run("bulk", verb, job_id)
+
+        with app.app_context():
+            jobs.run(of(app), job_id, tell)
+
+    monkeypatch.setattr(of(app).jobs_bell, "ring", work)
+    done = run("bulk", "welcome", str(people), "--yes")
+    assert done.exit_code == 1
+    assert f"{words.split()[2].rstrip(':')}, 2 emails accepted\n" in done.output
+    assert done.output.endswith(f"mailer: {words.format(id=asked[0])}\n")
+
+
 def test_json_lines_are_known_by_their_name(run: Run, tmp_path: Path, catcher: Catcher) -> None:
     path = tmp_path / "people.jsonl"
     path.write_text('{"to": "a@shop.example", "variables": {"start_url": "https://a.example"}}\n')
