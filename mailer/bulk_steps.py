@@ -191,8 +191,9 @@ def _accept(state: State, job: sa.Row[Any]) -> Apply:
             bulk.erase_file(connection, job.details["file"])
         return Step(
             cursor=cursor,
-            done=len(waiting),
+            done=len(recorded),
             changed=len(recorded),
+            fewer=len(wrong),
             is_last=is_last,
             due={one.values["lane"]: one.values["id"] for one in recorded[:1]},
             accepted=recorded,

@@ -271,10 +271,13 @@ def _follow(state: State, bulk_id: str, stage: str) -> None:
             rate = f"{(job.done - first) / seconds:.0f}/s" if seconds > 1 else ""
             waits = results.of_job(state, job).progress.get("words", "")
             words = output.printable(waits or rate)
+            bar.length = job.total
             bar.update(job.done - bar.pos, current_item=job)
             time.sleep(_LOOK_SECONDS)
             job = sends.find(state, bulk_id)
-        bar.update(bar.length - bar.pos if bar.length else 0)
+        # Of a phase that broke off the bar stays where the number is.
+        is_over = sends.stage(job) in {"checked", "sending", "done"}
+        bar.update((bar.length if is_over else job.done) - bar.pos)
 
 
 def _show_check(state: State, job: sa.Row[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
@@ -196,6 +197,29 @@ def test_ctrl_c_leaves_it_running(run: Run, waiting: str, monkeypatch: pytest.Mo
     assert done.exit_code == 0
     assert f"To watch it again: mailer bulk watch {waiting}" in done.output
     assert '"state": "checking"' in run("bulk", "show", waiting, "--json").output
+
+
+def test_the_bar_stays_where_it_was_paused(
+    run: Run, waiting: str, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pause(*of_what: object) -> None:
+        run("bulk", "pause", waiting)
+
+    def work(tell: Callable[[dict[str, object]], None]) -> None:
+        with app.app_context():
+            jobs.run(of(app), waiting, tell)
+
+    monkeypatch.setattr("mailer.bulk_steps.ACCEPTED_AT_ONCE", 2)
+    work(lambda told: None)
+    run("bulk", "start", waiting)
+    work(pause)
+    run("bulk", "resume", waiting)
+    monkeypatch.setattr("click._termui_impl.isatty", lambda file: True)
+    monkeypatch.setattr("mailer.cli.bulk.time.sleep", pause)
+    done = run("bulk", "watch", waiting)
+    assert "2/5" in done.output
+    assert "5/5" not in done.output
+    assert done.output.endswith(f"{waiting}: paused, 2 emails accepted\n")
 
 
 def test_an_export_has_the_rows_of_a_person(run: Run, waiting: str, app: Flask) -> None:

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from mailer import jobs
+from mailer import bulk, jobs
 from mailer.dev.catcher import Catcher
 from mailer.state import of
 
@@ -210,6 +210,30 @@ def test_a_viewer_sees_how_far_it_is_and_no_email(app: Flask, sign_in: SignIn) -
     assert viewer.get("/ops/results/nobody").status_code == 404
     assert viewer.get(path.replace("/bulk/", "/jobs/")).location == path
     assert viewer.get("/ops/bulk/nobody").status_code == 404
+
+
+def test_bar_and_number_are_of_the_emails_that_were_accepted(
+    app: Flask, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailer.bulk_steps.ACCEPTED_AT_ONCE", 3)
+    monkeypatch.setitem(app.config, "MAILER_ALLOW_TEST_DOMAINS", True)
+    browser = sign_in("operator")
+    people = PEOPLE.replace(b"p0@shop.example", b"p0@localhost") + b"p5@shop.example,x\n"
+    path = upload(browser, people).location
+    run(app, path)
+    submit(browser, f"{path}/start", at=path)
+    monkeypatch.setitem(app.config, "MAILER_ALLOW_TEST_DOMAINS", False)
+    job_id = path.rpartition("/")[2]
+
+    def pause(told: dict[str, Any]) -> None:
+        bulk.pause(of(app), job_id, actor="ann")
+
+    with app.app_context():
+        jobs.run(of(app), job_id, pause)
+    page = browser.get(path).text
+    assert 'max="5" value="2"' in page
+    assert "<span data-count>2 of 5</span>" in page
+    assert tiles(page)["Waiting"] + tiles(page)["Sent"] == 2
 
 
 def test_what_is_to_be_mended_is_said_and_it_is_resumed(
