@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import sqlalchemy as sa
 
 from . import jobs, recipients
-from .bulk_steps import FOUND, first, of_all
+from .bulk_steps import FOUND, first, lacking, of_all
 from .content import Content
 from .doorbell import JOBS
 from .drafting import Request, draft
@@ -55,6 +56,8 @@ SHARED = (
 PREVIEWED = 3
 PROBLEMS_SHOWN = 1_000
 NAME_MAX = 200
+COUNTED_AT_ONCE = 20_000
+"""Lines of which the emails are counted in one go: some 100 milliseconds."""
 _CHUNK_BYTES = 65_536
 _BEGINS_FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
 """Also as wide letters, which Excel takes for the others in some languages."""
@@ -83,6 +86,16 @@ class FirstEmail(NamedTuple):
     words: str = ""
 
 
+class Became(NamedTuple):
+    """What became of emails by now."""
+
+    numbers: Counter[str]
+    """State of the delivery -> how many; ``deleted``: they are not there any more."""
+    counted_to: int
+    """The line up to which they were counted."""
+    is_all: bool
+
+
 def create(
     state: State,
     job_id: str,
@@ -107,7 +120,7 @@ def create(
     _check_shared(state, request)
     file_id = uuid7()
     with _erased_unless_used(state, file_id) as keep:
-        form, lines, digest = _store(state, file_id, upload)
+        form, lines, digest = _store(state, file_id, request, upload)
         details = {
             "request": {name: getattr(request, name) for name in SHARED},
             "form": form._asdict(),
@@ -200,18 +213,28 @@ def previews(state: State, job: sa.Row[Any]) -> list[FirstEmail]:
     return [_first_email(state, row.to, made.email) for row, made in first(state, job, PREVIEWED)]
 
 
+def became(state: State, job: sa.Row[Any], *, after: int = 0) -> Became:
+    """Count what became of the emails that were made of the next `COUNTED_AT_ONCE` lines behind
+    one."""
+    end = job.cursor if job.found["phase"] == "sending" else 0
+    to = min(after + COUNTED_AT_ONCE, end)
+    with state.database.read() as connection:
+        numbers = Counter(ledger.became(connection, job.id, after, to))
+    return Became(numbers, to, is_all=to == end)
+
+
 def report(state: State, job_id: str) -> Iterator[tuple[Any, ...]]:
     """Yield the report: its header, then a row of it for each row of the file."""
     yield ("line", "address", "state", "code", "words", "email_id")
     for row in ledger.report(state.database, job_id):
         if row.left_out:
-            became = f"left out: {row.left_out}"
+            state_of = f"left out: {row.left_out}"
         elif row.email_id is None:
-            became = "not accepted"
+            state_of = "not accepted"
         else:
-            became = row.state or "deleted"
+            state_of = row.state or ledger.DELETED
         address, words = (_as_text(value) for value in (row.address, row.words))
-        yield (row.line, address, became, row.code, words, row.email_id)
+        yield (row.line, address, state_of, row.code, words, row.email_id)
 
 
 def _as_text(value: str | None) -> str | None:
@@ -256,10 +279,12 @@ def _check_shared(state: State, request: Request) -> None:
             raise InvalidEmail(problems) from error
 
 
-def _store(state: State, file_id: str, upload: Upload) -> tuple[Form, int, str]:
+def _store(state: State, file_id: str, request: Request, upload: Upload) -> tuple[Form, int, str]:
     """Store a file part by part; return how it is written, how many lines it has, its digest."""
     digest = sha256()
     form, parts = recipients.read(upload.chunks, is_csv=upload.is_csv)
+    if words := lacking(state, request, form):
+        raise UnreadableFile(f"line 1: {words}")
     head = next(parts)
     if next(recipients.rows(head, form), None) is None:
         raise UnreadableFile("expected at least one recipient, got none")

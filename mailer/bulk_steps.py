@@ -8,14 +8,17 @@ that asked may mail). What it found: its ``phase``, and how many rows it has of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from .drafting import Request, draft
-from .errors import InvalidEmail, MailerError, Problem
+from . import unsubscribe
+from .drafting import Request, draft, required
+from .errors import InvalidEmail, MailerError, Problem, TemplateError
 from .grants import matches
+from .headers import shown
 from .ledger import Draft, Filters, bulk, operations, suppressions
 from .ledger.bulk import Judged
 from .ledger.jobs import Lost, Step, Waits
@@ -66,7 +69,9 @@ def drafted(state: State, job: sa.Row[Any], row: Row) -> Draft:
     except InvalidEmail as error:
         if problems := of_all(error, row):
             raise Waits(str(InvalidEmail(problems))) from error
-        raise ValueError(str(error)) from error
+        if words := lacking(state, shared, Form(**job.details["form"])):
+            raise Waits(words) from error  # the template was changed since the file came
+        raise ValueError(_as_in_file(str(error), row)) from error
     if not all(matches(one.lower(), job.details["only_to"]) for one in found.recipients):
         raise ValueError(f"the API key may not send to {', '.join(found.recipients)}")
     found.email["accepted_by"] = f"bulk send {job.id} of {job.actor}"
@@ -77,6 +82,38 @@ def of_all(error: InvalidEmail, row: Row | None = None) -> list[Problem]:
     """Return those problems of an email that are not of its row, but of all."""
     own = _OF_A_ROW | ({"locale"} if row and row.locale else set())
     return [one for one in error.problems if one.field.partition("[")[0] not in own]
+
+
+def lacking(state: State, request: Request, form: Form) -> str:
+    """Say which columns a file lacks, so that no row of it can be mailed; empty: none. Of JSON
+    lines each may have other variables."""
+    if request.template is None or not form.delimiter:
+        return ""
+    needed: list[frozenset[str]] = []
+    with suppress(TemplateError):  # is said of all, or of the rows in that language
+        locales = {request.locale}
+        if "locale" in form.columns:  # a row may be in a language whose files need less
+            locales |= {None, *state.renderer.template(request.template).locales}
+        for one in locales:
+            with suppress(TemplateError):
+                needed.append(required(state, request.template, one))
+    if not needed:
+        return ""
+    lacks = frozenset.intersection(*needed) - form.variables
+    if request.category is not None:
+        lacks -= {unsubscribe.VARIABLE}
+    if not lacks:
+        return ""
+    column = "a column" if len(lacks) == 1 else "columns"
+    got = one_line(", ".join(form.columns), 200)
+    names = ", ".join(sorted(lacks))
+    return f"expected {column} {names}, which template {request.template!r} needs, got {got}"
+
+
+def _as_in_file(words: str, row: Row) -> str:
+    """Return what is wrong with a row, with its address in words rather than as Python has it."""
+    named = f"{shown(row.to)} with the name {shown(row.name)}"
+    return words.replace(shown((row.name, row.to)), named)
 
 
 def first(state: State, job: sa.Row[Any], limit: int) -> list[tuple[Row, Draft]]:
@@ -154,8 +191,9 @@ def _accept(state: State, job: sa.Row[Any]) -> Apply:
             bulk.erase_file(connection, job.details["file"])
         return Step(
             cursor=cursor,
-            done=len(waiting),
+            done=len(recorded),
             changed=len(recorded),
+            fewer=len(wrong),
             is_last=is_last,
             due={one.values["lane"]: one.values["id"] for one in recorded[:1]},
             accepted=recorded,

@@ -84,6 +84,13 @@ def draft(state: State, request: Request) -> Draft:
     return made
 
 
+def required(state: State, template: str, locale: str | None) -> frozenset[str]:
+    """Return the variables without which no email is made with a template. Raises TemplateError."""
+    if template in state.loaders:
+        return frozenset(state.needs.get(template, ()))
+    return state.renderer.required(template, locale)
+
+
 @dataclass(slots=True, repr=False)
 class _Drafting:
     state: State
@@ -278,10 +285,8 @@ class _Drafting:
         return Written(context, written)
 
     def _required(self, template: EmailTemplate) -> frozenset[str]:
-        if template.name in self.state.loaders:
-            return frozenset(self.state.needs.get(template.name, ()))
         try:
-            return self.state.renderer.required(template.name, self.request.locale)
+            return required(self.state, template.name, self.request.locale)
         except TemplateError as error:
             self._problem("template", error)
             return frozenset()

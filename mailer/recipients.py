@@ -20,6 +20,7 @@ ROW_MAX = 1_000_000
 """Bytes of one row: what is longer is no file of recipients."""
 _TO = ("email", "to")
 _OWN = frozenset({*_TO, "name", "locale"})
+_NO_VARIABLES = frozenset({*_TO, "locale"})
 _DELIMITERS = (",", ";", "\t")
 
 
@@ -29,6 +30,11 @@ class Form(NamedTuple):
     delimiter: str = ""
     """Of CSV; empty: JSON lines."""
     columns: Sequence[str] = ()
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The columns that are variables of the template."""
+        return frozenset(self.columns) - _NO_VARIABLES
 
 
 class Part(NamedTuple):
@@ -216,7 +222,7 @@ def _json_rows(part: Part, after: int) -> Iterator[Row]:
 def _row(line: int, last_line: int, values: Mapping[str, Any]) -> Row:
     to = values.get("email") or values.get("to") or ""
     name, locale = values.get("name") or "", values.get("locale") or None
-    context = {key: value for key, value in values.items() if key not in {*_TO, "locale"}}
+    context = {key: value for key, value in values.items() if key not in _NO_VARIABLES}
     wrong = ""
     if "variables" in values:
         context = values["variables"]

@@ -6,6 +6,7 @@ import csv
 import io
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from mailer.bulk import Upload
 from mailer.dev.catcher import Catcher
 from mailer.drafting import Request
 from mailer.errors import IdempotencyConflict, InvalidEmail, NotFound, Refused, UnreadableFile
+from mailer.ledger import Filters
 from mailer.ledger.jobs import Lost
 from mailer.ledger.record import uuid7
 from mailer.models import BulkPart, BulkRow, Delivery, Email, Job
@@ -24,6 +26,7 @@ from mailer.recipients import Part
 from mailer.state import State, of
 
 from .conftest import AppFactory
+from .plans import plans, prefer_indexes
 
 _DAY = 86_400.0
 
@@ -108,6 +111,22 @@ def test_the_whole_file_is_checked_before_anything_is_sent(state: State, catcher
     assert "https://a.example" in (previews[0].content.html or "")
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("nobody,X", "got 'nobody' with the name 'X': An email address must have an @-sign."),
+        ("nobody,", "got 'nobody': An email address must have an @-sign."),
+        (f"nobody,{'X' * 70}", f"got 'nobody' with the name '{'X' * 56}...: An email"),
+        ("ann@shop.example,A\u202en", "got 'ann@shop.example' with the name 'A\\u202en': bidir"),
+    ],
+)
+def test_a_bad_address_is_said_as_the_file_has_it(state: State, row: str, words: str) -> None:
+    job_id = create(state, f"email,name\n{row}\n")
+    run(state, job_id)
+    (problem,) = state.ledger.left_out(job_id, 5)
+    assert words in problem.reason
+
+
 def test_bad_rows_stop_it_unless_they_are_to_be_skipped(state: State, catcher: Catcher) -> None:
     job_id = create(state, addresses([1]) + "nobody\n", confirm=True)
     assert run(state, job_id).status == "checked"
@@ -164,6 +183,44 @@ def test_what_is_the_same_for_all_is_refused_at_once(state: State) -> None:
     with pytest.raises(UnreadableFile, match="got an empty file"):
         create(state, "")
     assert count(state, BulkPart.file_id) == count(state, Job.id) == 0
+
+
+def test_a_column_that_no_row_has_is_said_once_of_the_file(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"template": "welcome"}
+    needs = "line 1: expected a column start_url, which template 'welcome' needs, got "
+    for columns in ("email", "email,start", "email,locale,name"):
+        with pytest.raises(UnreadableFile) as raised:
+            create(state, f"{columns}\n", shared=shared)
+        assert str(raised.value) == needs + columns.replace(",", ", ")
+    assert count(state, BulkPart.file_id) == count(state, Job.id) == 0
+    monkeypatch.setitem(state.loaders, "welcome", lambda given: {})
+    monkeypatch.setitem(state.needs, "welcome", ["user_id", "plan"])
+    with pytest.raises(UnreadableFile, match="expected columns plan, user_id, which template"):
+        create(state, "email\nann@shop.example\n", shared=shared)
+
+
+def test_variables_that_some_rows_may_have_are_looked_for_row_by_row(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needed(name: str, locale: str | None = None) -> frozenset[str]:
+        return frozenset({"start_url", *(() if locale == "de" else ("plan",))})
+
+    welcome = replace(state.renderer.template("welcome"), locales=("de",))
+    monkeypatch.setattr(state.renderer, "template", lambda name: welcome)
+    monkeypatch.setattr(state.renderer, "required", needed)
+    text = (
+        "email,locale,start_url\n"
+        "ann@shop.example,de,https://a.example\n"
+        "ben@shop.example,,https://a.example\n"
+    )
+    shared = {"template": "welcome"}
+    lines = '{"to": "ann@shop.example"}\n{"to": "ben@shop.example", "start_url": "x", "plan": 1}\n'
+    found = [run(state, create(state, one, shared=shared)) for one in (text, lines)]
+    assert [(job.status, job.total, job.found["bad"]) for job in found] == [("checked", 1, 1)] * 2
+    with pytest.raises(UnreadableFile, match="expected a column plan, which"):
+        create(state, text.replace("locale", "code"), shared=shared)
 
 
 def test_one_id_is_one_bulk_send(state: State, catcher: Catcher) -> None:
@@ -270,6 +327,73 @@ def test_it_is_paused_resumed_and_cancelled_with_what_is_queued(
         bulk.start(state, job_id, actor="ann")
 
 
+def set_status(state: State, **statuses: str) -> None:
+    with state.database.begin() as connection:
+        for name, status in statuses.items():
+            of_it = Delivery.recipient == f"{name}@shop.example"
+            connection.execute(sa.update(Delivery).where(of_it).values(status=status))
+
+
+def test_what_became_of_its_emails_is_counted_part_by_part(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "COUNTED_AT_ONCE", 4)
+    job_id = create(state, addresses(range(9)) + "nobody\n", skip_bad=True, confirm=True)
+    assert bulk.became(state, state.ledger.job(job_id)) == ({}, 0, True)
+    job = run(state, job_id)
+    set_status(state, p1="failed", p3="queued", p8="unknown")
+    with state.database.begin() as connection:
+        gone = sa.select(Delivery.email_id).where(Delivery.recipient == "p7@shop.example")
+        connection.execute(sa.delete(Email).where(Email.id == gone.scalar_subquery()))
+
+    parts = [bulk.became(state, job, after=after) for after in (0, 4, 8)]
+
+    assert parts == [
+        ({"sent": 2, "failed": 1}, 4, False),
+        ({"sent": 3, "queued": 1}, 8, False),
+        ({"deleted": 1, "unknown": 1}, 11, True),
+    ]
+
+
+def test_its_emails_are_found_and_retried_apart_from_all_others(
+    state: State, catcher: Catcher
+) -> None:
+    earlier = run(state, create(state, addresses(range(3)), confirm=True)).id
+    asked = run(state, create(state, "email\nP0@Shop.example\np1@shop.example\n", confirm=True)).id
+    later = run(state, create(state, addresses(range(4)), confirm=True)).id
+    with state.database.begin() as connection:
+        connection.execute(sa.update(Delivery).values(status="failed"))
+
+    def found(job_id: str, **more: Any) -> list[str]:
+        filters = Filters(bulk=job_id, **more)
+        rows = state.ledger.search(filters, 50).rows
+        assert [row.delivery_id for row in state.ledger.list(filters, None)] == [
+            row.delivery_id for row in rows
+        ]
+        return [row.recipient.partition("@")[0] for row in rows]
+
+    assert found(earlier) == found(earlier, statuses={"failed"}) == ["p2", "p1", "p0"]
+    assert found(asked) == ["p1", "P0"]
+    assert found(later, statuses={"queued"}) == found("nobody") == []
+    retried = state.ledger.retry(Filters(bulk=asked, statuses={"failed"}), actor="ann")
+    assert {one.recipient for one in retried} == {"P0@shop.example", "p1@shop.example"}
+    assert found(asked, statuses={"queued"}) == ["p1", "P0"]
+    assert state.ledger.acts(1)[0][0].about == f"state=failed bulk={asked}"
+
+
+def test_no_table_is_read_as_a_whole_for_what_became_of_its_emails(
+    state: State, catcher: Catcher
+) -> None:
+    job = run(state, create(state, addresses(range(3)), confirm=True))
+    prefer_indexes(state.database)
+    with plans(state.database) as found:
+        bulk.became(state, job)
+        state.ledger.search(Filters(bulk=job.id), 50)
+        state.ledger.search(Filters(bulk=job.id, statuses={"failed"}), 50)
+
+    assert not [plan for plan in found if "SCAN mailer_" in plan or "Seq Scan on mailer_" in plan]
+
+
 def test_one_that_is_being_checked_cannot_be_started(state: State) -> None:
     job_id = create(state, addresses([1]))
     with pytest.raises(Refused, match="still being checked"):
@@ -287,7 +411,8 @@ def test_a_row_that_turned_bad_since_is_left_out(
     bulk.start(state, job_id, actor="ann")
     monkeypatch.setitem(state.config, "MAILER_ALLOW_TEST_DOMAINS", False)
     job = run(state, job_id)
-    assert (job.status, job.done, job.changed, job.found["bad"]) == ("done", 4, 3, 1)
+    assert (job.status, job.done, job.total, job.changed) == ("done", 3, 3, 3)
+    assert job.found["bad"] == 1
     assert report(state, job_id)[3]["words"].startswith("to: expected one address")
 
 
@@ -311,6 +436,33 @@ def test_what_turned_wrong_with_all_of_them_waits_to_be_mended(
         ("checked", 0) if phase == "checking" else ("done", 0)
     )
     assert len(catcher.messages()) == job.changed == (0 if phase == "checking" else 3)
+
+
+@pytest.mark.parametrize("phase", ["checking", "sending"])
+def test_a_template_that_needs_another_column_by_now_is_no_fault_of_the_rows(
+    state: State, catcher: Catcher, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    csv_lines = "email,start_url\n" + "".join(f"p{n}@shop.example,x\n" for n in range(3))
+    json_lines = (
+        '{"to": "ann@shop.example", "start_url": "x"}\n'
+        '{"to": "ben@shop.example", "start_url": "x", "plan": "y"}\n'
+    )
+    of_csv, of_json = (
+        create(state, text, shared={"template": "welcome"}) for text in (csv_lines, json_lines)
+    )
+    if phase == "sending":
+        for job_id in (of_csv, of_json):
+            run(state, job_id)
+            bulk.start(state, job_id, actor="ann")
+    with monkeypatch.context() as patch:
+        needs = frozenset({"start_url", "plan"})
+        patch.setattr(state.renderer, "required", lambda name, locale=None: needs)
+        job, other = run(state, of_csv), run(state, of_json)
+    words = "expected a column plan, which template 'welcome' needs, got email, start_url"
+    assert (job.status, job.words, job.found["bad"], job.changed) == ("paused", words, 0, 0)
+    assert (other.status, other.found["bad"]) == (("checked" if phase == "checking" else "done", 1))
+    assert bulk.resume(state, of_csv, actor="ann")
+    assert run(state, of_csv).found["bad"] == 0
 
 
 def test_one_that_failed_by_a_bug_is_resumed_or_cancelled(

@@ -25,6 +25,15 @@ _SHOWN = 20
 _PREVIEW_LINES = 12
 
 
+class _Elsewhere(click.ClickException):
+    """A bulk send went another way than whoever watches it asked for."""
+
+    def __init__(self, job: sa.Row[Any]) -> None:
+        stage, words = sends.stage(job), output.printable(job.words or "by somebody else")
+        then = f"; mailer bulk resume {job.id} goes on" if stage == "paused" else ""
+        super().__init__(f"it is {stage}: {words}{then}")
+
+
 class _Bulk(click.Group):
     """``mailer bulk TEMPLATE FILE`` is ``mailer bulk send TEMPLATE FILE``."""
 
@@ -61,7 +70,8 @@ def bulk() -> None:
 def send(*, file: IO[bytes], dry_run: bool, skip_bad: bool, yes: bool, **arguments: Any) -> None:
     """Check a file, show what was found, ask, and send a template to each of its rows.
 
-    Ctrl-C leaves it: it goes on, and `mailer bulk watch ID` shows it again.
+    Ctrl-C leaves it: it goes on, and `mailer bulk watch ID` shows it again. Ends with 1 if not all
+    was accepted that was to be: with --dry-run, would be.
     """
     state, bulk_id = current(), uuid7()
     upload = sends.Upload.of(Path(file.name).name, file)
@@ -69,15 +79,15 @@ def send(*, file: IO[bytes], dry_run: bool, skip_bad: bool, yes: bool, **argumen
     _watch(state, bulk_id, until_checked=True)
     job = sends.find(state, bulk_id)
     if job.status != "checked":
-        raise click.ClickException(f"it is {sends.stage(job)}: {job.words or 'by somebody else'}")
+        raise _Elsewhere(job)
     _show_check(state, job)
     number, bad = job.total, job.found["bad"]
     if dry_run or not number or (bad and not skip_bad):
         sends.cancel(state, bulk_id, unsent=False, actor=actor())
-        if dry_run:
+        if dry_run and number and (skip_bad or not bad):
             return
         why = f"{output.count(bad, 'row')} bad: --skip-bad sends the others" if number else "nobody"
-        raise click.ClickException(f"nothing is sent: {why}")
+        raise click.ClickException(f"nothing {'would be' if dry_run else 'is'} sent: {why}")
     if not yes:
         if not sys.stdin.isatty():
             sends.cancel(state, bulk_id, unsent=False, actor=actor())
@@ -88,6 +98,9 @@ def send(*, file: IO[bytes], dry_run: bool, skip_bad: bool, yes: bool, **argumen
             raise click.Abort
     sends.start(state, bulk_id, actor=actor(), skip_bad=skip_bad)
     _watch(state, bulk_id)
+    job = sends.find(state, bulk_id)
+    if job.status != "done":
+        raise _Elsewhere(job)
 
 
 @bulk.command("list", short_help="List bulk sends.")
@@ -258,10 +271,13 @@ def _follow(state: State, bulk_id: str, stage: str) -> None:
             rate = f"{(job.done - first) / seconds:.0f}/s" if seconds > 1 else ""
             waits = results.of_job(state, job).progress.get("words", "")
             words = output.printable(waits or rate)
+            bar.length = job.total
             bar.update(job.done - bar.pos, current_item=job)
             time.sleep(_LOOK_SECONDS)
             job = sends.find(state, bulk_id)
-        bar.update(bar.length - bar.pos if bar.length else 0)
+        # Of a phase that broke off the bar stays where the number is.
+        is_over = sends.stage(job) in {"checked", "sending", "done"}
+        bar.update((bar.length if is_over else job.done) - bar.pos)
 
 
 def _show_check(state: State, job: sa.Row[Any]) -> None:

@@ -34,6 +34,7 @@ _OPTIONS = (
     click.option(
         "--until", type=parameters.past, metavar="TIME", help="Accepted before; like --since."
     ),
+    click.option("--bulk", metavar="ID", help="Accepted by this bulk send."),
 )
 
 

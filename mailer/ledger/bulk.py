@@ -20,6 +20,8 @@ from .jobs import as_asked
 from .record import first_uuid7
 
 KIND = "bulk"
+DELETED = "deleted"
+"""The state of an email that is older than the ledger keeps them, or was purged."""
 _AT_ONCE = 2_000
 
 
@@ -153,6 +155,25 @@ def emails_after(
         .limit(limit)
     )
     return list(connection.execute(statement))
+
+
+def became(connection: sa.Connection, job_id: str, after: int, to: int) -> dict[str, int]:
+    """Return how many emails are in each state by now, of those that were made of the lines behind
+    ``after`` up to ``to``; ``deleted`` are those that are not there any more."""
+    state = sa.func.coalesce(Delivery.status, DELETED)
+    statement = (
+        sa.select(state, sa.func.count())
+        .select_from(BulkRow)
+        .outerjoin(Delivery, Delivery.email_id == BulkRow.email_id)
+        .where(
+            BulkRow.job_id == job_id,
+            BulkRow.line > after,
+            BulkRow.line <= to,
+            BulkRow.email_id.is_not(None),
+        )
+        .group_by(state)
+    )
+    return {str(state): number for state, number in connection.execute(statement)}
 
 
 def report(database: Database, job_id: str) -> Iterator[sa.Row[Any]]:

@@ -17,6 +17,7 @@ from ..models import (
     IS_TROUBLE,
     REPORTED,
     Attempt,
+    BulkRow,
     Delivery,
     Email,
     Status,
@@ -69,6 +70,8 @@ class Filters:
     """Name and value of a tag; None: any value."""
     subject: str | None = None
     """Each of these words is in the subject that was dispatched, in capitals or not."""
+    bulk: str | None = None
+    """The job of the bulk send that accepted it."""
     open_templates: Collection[str] | None = None
     """Of no lane for secrets, and without a template or of one of these."""
 
@@ -79,7 +82,7 @@ class Filters:
             found.append("chosen deliveries")
         if self.statuses is not None:
             found.append(f"state={','.join(sorted(self.statuses))}")
-        for name in ("template", "lane", "code"):
+        for name in ("template", "lane", "code", "bulk"):
             if (value := getattr(self, name)) is not None:
                 found.append(f"{name}={value}")
         if self.recipient is not None:
@@ -116,6 +119,11 @@ class Filters:
             is_its = Attempt.delivery_id == Delivery.id
             over = Attempt.transport == self.transport
             elsewhere.append(sa.select(Attempt.id).where(is_its, over))
+        if self.bulk is not None:
+            # By the address, which an index has; of the email's id none is kept.
+            is_its = BulkRow.address == sa.func.lower(Delivery.recipient)
+            of_bulk = sa.and_(BulkRow.job_id == self.bulk, BulkRow.email_id == Delivery.email_id)
+            elsewhere.append(sa.select(BulkRow.line).where(is_its, of_bulk))
         for one in elsewhere:
             # PostgreSQL makes no join of a subquery that has an OFFSET.
             found.append((one.offset(0) if one_by_one else one).correlate(Delivery).exists())

@@ -31,6 +31,8 @@ class Step(NamedTuple):
     is_last: bool
     due: Mapping[str, str] = {}
     """Lane -> an email that is due now."""
+    fewer: int = 0
+    """So many of the total are none after all."""
     accepted: Sequence[Recorded] = ()
     """Emails that it stored."""
     found: Mapping[str, Any] | None = None
@@ -182,11 +184,11 @@ def begin_step(connection: sa.Connection, job_id: str, claim: str) -> str | None
 
 def end_step(connection: sa.Connection, job_id: str, step: Step) -> Row:
     """Note what was done, in the transaction that did it."""
-    done = Job.done + step.done
+    done, total = Job.done + step.done, Job.total - step.fewer
     values: dict[str, Any] = {
         "cursor": step.cursor,
         "done": done,
-        "total": sa.case((done > Job.total, done), else_=Job.total),
+        "total": sa.case((done > total, done), else_=total),
         "changed": Job.changed + step.changed,
         "crashes": 0,
     }

@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ..expressions import one_of
-from ..models import IS_QUEUED, IS_SENDING, IS_TROUBLE, OPEN, REPORTED, Delivery, Email, Status
+from ..models import (
+    IS_QUEUED,
+    IS_SENDING,
+    IS_TROUBLE,
+    OPEN,
+    REPORTED,
+    Delivery,
+    Email,
+    Job,
+    Status,
+)
 from . import queries
 from .filters import WAITING, Filters
 from .record import first_uuid7
@@ -121,17 +131,32 @@ def _bounds(
     """Return what is looked at at most; ids that sort by time answer since and until."""
     low = connection.execute(sa.select(sa.func.min(Delivery.id))).scalar() or 1
     high = connection.execute(sa.select(sa.func.max(Delivery.id))).scalar() or 0
-    if filters.since is not None:
-        is_before = Delivery.email_id < first_uuid7(_moved(filters.since, -_IN_ORDER))
+    since, until = _times(connection, filters)
+    if since is not None:
+        is_before = Delivery.email_id < first_uuid7(_moved(since, -_IN_ORDER))
         low = max(low, 1 + (connection.execute(_nearest(is_before, True)).scalar() or 0))
-    if filters.until is not None:
-        is_behind = Delivery.email_id >= first_uuid7(_moved(filters.until, _IN_ORDER))
+    if until is not None:
+        is_behind = Delivery.email_id >= first_uuid7(_moved(until, _IN_ORDER))
         high = min(high, (connection.execute(_nearest(is_behind, False)).scalar() or high + 1) - 1)
     if after is not None:
         high = min(high, after - 1)
     if before is not None:
         low = max(low, before + 1)
     return _Way(low, high, is_back=before is None)
+
+
+def _times(connection: sa.Connection, filters: Filters) -> tuple[datetime | None, datetime | None]:
+    """Return since when and until when emails were accepted that may match."""
+    since, until = [filters.since], [filters.until]
+    if filters.bulk is not None:
+        rests_at = sa.func.coalesce(Job.ended_at, Job.lease_until)
+        job = connection.execute(
+            sa.select(Job.created_at, rests_at).where(Job.id == filters.bulk)
+        ).first()
+        if job is not None:
+            since.append(job[0])
+            until.append(job[1])
+    return max(filter(None, since), default=None), min(filter(None, until), default=None)
 
 
 def _moved(instant: datetime, by: timedelta) -> datetime:

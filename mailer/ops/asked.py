@@ -118,6 +118,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "tag": _tag,
     "transport": str,
     "code": _code,
+    "bulk": str,
     # UTC, as a page says instants before the browser makes them local.
     "since": lambda text: instants.past(text, UTC),
     "until": lambda text: instants.past(text, UTC),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
@@ -100,6 +101,52 @@ def test_nobody_there_to_be_asked_and_a_dry_run_send_nothing(
     assert [one["state"] for one in found] == ["cancelled", "cancelled"]
 
 
+def test_a_dry_run_ends_as_the_send_would(run: Run, people: Path, catcher: Catcher) -> None:
+    def ends(text: str, *options: str) -> tuple[int, str]:
+        people.write_text(text)
+        done = run("bulk", "welcome", str(people), "--dry-run", *options)
+        return done.exit_code, done.output.splitlines()[-1]
+
+    bad = "nobody,,https://a.example\n"
+    header = "email,name,start_url\n"
+    assert ends(PEOPLE) == (0, "5 emails to send of 5 rows")
+    assert ends(PEOPLE + bad, "--skip-bad") == (0, "5 emails to send of 6 rows")
+    one_bad = "mailer: nothing would be sent: 1 row bad: --skip-bad sends the others"
+    assert ends(PEOPLE + bad) == (1, one_bad)
+    assert ends(header + bad) == ends(header + bad, "--skip-bad")
+    assert ends(header + bad) == (1, "mailer: nothing would be sent: nobody")
+    assert catcher.messages() == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("pause", "it is paused: by somebody else; mailer bulk resume {id} goes on"),
+        ("cancel", "it is cancelled: by somebody else"),
+    ],
+)
+def test_one_that_somebody_else_steered_meanwhile_is_no_success(
+    run: Run, people: Path, app: Flask, monkeypatch: pytest.MonkeyPatch, *, verb: str, words: str
+) -> None:
+    monkeypatch.setattr("mailer.bulk_steps.ACCEPTED_AT_ONCE", 2)
+    asked: list[str] = []
+
+    def work(bell: str, job_id: str) -> None:
+        def tell(told: dict[str, object]) -> None:
+            if told["current"] == 2:
+                asked.append(job_id)
+                run("bulk", verb, job_id)
+
+        with app.app_context():
+            jobs.run(of(app), job_id, tell)
+
+    monkeypatch.setattr(of(app).jobs_bell, "ring", work)
+    done = run("bulk", "welcome", str(people), "--yes")
+    assert done.exit_code == 1
+    assert f"{words.split()[2].rstrip(':')}, 2 emails accepted\n" in done.output
+    assert done.output.endswith(f"mailer: {words.format(id=asked[0])}\n")
+
+
 def test_json_lines_are_known_by_their_name(run: Run, tmp_path: Path, catcher: Catcher) -> None:
     path = tmp_path / "people.jsonl"
     path.write_text('{"to": "a@shop.example", "variables": {"start_url": "https://a.example"}}\n')
@@ -131,6 +178,9 @@ def test_it_is_listed_shown_steered_and_reported(
     shown = run("bulk", "show", waiting).output
     assert "done      5 of 5" in shown
     assert "done, 5 emails accepted" in run("bulk", "watch", waiting).output
+    assert len(json.loads(run("list", "--bulk", waiting, "--json").output)["deliveries"]) == 5
+    assert run("list", "--bulk", "x").output == "no deliveries\n"
+    assert run("retry", "--bulk", waiting, "--dry-run").output == "nothing to retry\n"
     path = tmp_path / "report.csv"
     assert run("bulk", "report", waiting, "--output", str(path)).exit_code == 0
     assert [row["state"] for row in csv.DictReader(path.read_text().splitlines())] == ["sent"] * 5
@@ -147,6 +197,29 @@ def test_ctrl_c_leaves_it_running(run: Run, waiting: str, monkeypatch: pytest.Mo
     assert done.exit_code == 0
     assert f"To watch it again: mailer bulk watch {waiting}" in done.output
     assert '"state": "checking"' in run("bulk", "show", waiting, "--json").output
+
+
+def test_the_bar_stays_where_it_was_paused(
+    run: Run, waiting: str, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pause(*of_what: object) -> None:
+        run("bulk", "pause", waiting)
+
+    def work(tell: Callable[[dict[str, object]], None]) -> None:
+        with app.app_context():
+            jobs.run(of(app), waiting, tell)
+
+    monkeypatch.setattr("mailer.bulk_steps.ACCEPTED_AT_ONCE", 2)
+    work(lambda told: None)
+    run("bulk", "start", waiting)
+    work(pause)
+    run("bulk", "resume", waiting)
+    monkeypatch.setattr("click._termui_impl.isatty", lambda file: True)
+    monkeypatch.setattr("mailer.cli.bulk.time.sleep", pause)
+    done = run("bulk", "watch", waiting)
+    assert "2/5" in done.output
+    assert "5/5" not in done.output
+    assert done.output.endswith(f"{waiting}: paused, 2 emails accepted\n")
 
 
 def test_an_export_has_the_rows_of_a_person(run: Run, waiting: str, app: Flask) -> None:

@@ -19,6 +19,7 @@ from mailer.state import of
 
 from ..conftest import AppFactory
 from .browser import Watch, fits
+from .test_console import serious
 
 PASSWORD = "correct horse battery staple"
 
@@ -32,6 +33,17 @@ def serving(app: Flask, port: int) -> Iterator[None]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def upload(page: Page, url: str, people: Path) -> None:
+    page.goto(f"{url}/ops/sign-in?next=/ops/bulk/new")
+    page.get_by_label("Name").fill("ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_label("File").set_input_files(people)
+    page.get_by_label("Template").select_option("welcome")
+    assert fits(page)
+    page.get_by_role("button", name="Check the file").click()
 
 
 def test_progress_is_shown_through_a_restart_and_without_a_worker(
@@ -58,14 +70,7 @@ def test_progress_is_shown_through_a_restart_and_without_a_worker(
     watch = Watch(page)
     count = page.locator("[data-count]")
     with serving(app, port):
-        page.goto(f"{url}/ops/sign-in?next=/ops/bulk/new")
-        page.get_by_label("Name").fill("ada")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.keyboard.press("Enter")
-        page.get_by_label("File").set_input_files(people)
-        page.get_by_label("Template").select_option("welcome")
-        assert fits(page)
-        page.get_by_role("button", name="Check the file").click()
+        upload(page, url, people)
         expect(page.get_by_text("no worker has taken it for")).to_be_visible(timeout=20_000)
         work()
         start = page.get_by_role("button", name="Start")
@@ -86,3 +91,36 @@ def test_progress_is_shown_through_a_restart_and_without_a_worker(
         expect(count).to_have_text("300 of 300", timeout=30_000)
         expect(page.get_by_text("The service does not answer; trying again.")).to_be_hidden()
         expect(page.get_by_text("300 of 300 rows were accepted")).to_be_visible(timeout=30_000)
+
+
+def test_what_became_of_many_emails_is_counted_while_one_looks(
+    page: Page,
+    make_app: AppFactory,
+    catcher: Catcher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mailer.bulk.COUNTED_AT_ONCE", 40)
+    catcher.script("rcpt", "550 5.1.1 no such user", address="p7@shop.example")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    app = make_app(MAIL_PORT=catcher.smtp_port, MAILER_BASE_URL=url)
+    members.add(of(app).database, "ada", "operator", PASSWORD, actor="test")
+    people = tmp_path / "people.csv"
+    rows = [f"p{number}@shop.example,https://a.example" for number in range(150)]
+    people.write_text("\n".join(["email,start_url", *rows]))
+    watch = Watch(page)
+    with serving(app, port):
+        upload(page, url, people)
+        page.get_by_role("button", name="Start").click()
+        expect(page.get_by_text("150 of 150 counted")).to_be_visible(timeout=20_000)
+        expect(page.get_by_role("link", name="Sent 149")).to_be_visible()
+        assert fits(page)
+        assert serious(page) == []
+        page.get_by_role("button", name="Count again").press("Enter")
+        expect(page.get_by_text("counted so far")).to_have_count(0)
+        expect(page.get_by_text("150 of 150 counted")).to_be_visible()
+        page.get_by_role("link", name="Failed 1").press("Enter")
+        expect(page.get_by_role("row")).to_have_count(2)
+        expect(page.get_by_role("link", name="p7@shop.example")).to_be_visible()
+        assert watch.complaints == []

@@ -91,8 +91,9 @@ def test_no_page_runs_what_somebody_wrote(site: Site, browser: Browser) -> None:
         assert page.evaluate("violations") == [], address
     shown = {one.endpoint for one in VIEWS if one.method == "GET"}
     assert shown - set(addresses.values()) == {
-        # Saved, read by a script, or framed and so opened with the page.
+        # Saved, read by a script, part of a page, or framed and so opened with it.
         "ops.email_source", "ops.email_attachment", "ops.bulk_report", "ops.result",
+        "ops.bulk_became",
         "ops.email_html", "ops.bulk_preview", "ops.template_html", "ops.sign_in",
     }  # fmt: skip
     frames = [one for one in opened if one.endswith("/html") or "/preview/" in one]

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from mailer import jobs
+from mailer import bulk, jobs
 from mailer.dev.catcher import Catcher
 from mailer.state import of
 
@@ -39,6 +39,11 @@ def upload(browser: FlaskClient, data: bytes, **fields: Any) -> TestResponse:
         "/ops/bulk/new",
         data={"csrf_token": token(page), "file": (io.BytesIO(data), "people.csv"), **given},
     )
+
+
+def tiles(page: str) -> dict[str, int]:
+    found = re.findall(r'class="label">([^<]+)</span><span class="value">(\d+)<', page)
+    return {words: int(number) for words, number in found}
 
 
 def run(app: Flask, path: str) -> None:
@@ -79,6 +84,47 @@ def test_a_file_is_checked_started_and_reported(
     assert "welcome to people.csv" in browser.get("/ops/bulk").text
 
 
+def test_it_says_what_became_of_its_emails_and_leads_to_them(
+    app: Flask, sign_in: SignIn, catcher: Catcher
+) -> None:
+    catcher.script("rcpt", "550 5.1.1 no such user", address="p1@shop.example")
+    browser = sign_in("operator")
+    path = upload(browser, PEOPLE).location
+    run(app, path)
+    assert "All its emails" not in browser.get(path).text
+    submit(browser, f"{path}/start", at=path)
+    run(app, path)
+    page = browser.get(path).text
+    assert tiles(page) == {"Sent": 4, "Failed": 1, "Waiting": 0}
+    job_id = path.rpartition("/")[2]
+    assert f"mailer retry --bulk {job_id} --state failed" in page
+    (failed,) = re.findall(r'href="([^"]+state=failed[^"]*)"', page)
+    listed = browser.get(failed.replace("&amp;", "&")).text
+    assert re.findall(r">(p\d)@shop.example<", listed) == ["p1"]
+    assert f'name="bulk" value="{job_id}"' in listed
+
+
+def test_those_of_a_large_file_are_counted_apart_and_part_by_part(
+    app: Flask, sign_in: SignIn, catcher: Catcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailer.bulk.COUNTED_AT_ONCE", 3)
+    browser = sign_in("operator")
+    path = upload(browser, PEOPLE).location
+    run(app, path)
+    submit(browser, f"{path}/start", at=path)
+    run(app, path)
+    assert "They are being counted." in browser.get(path).text
+    assert browser.get(f"{path}/became?sent=700").location == path
+    part = browser.get(f"{path}/became", headers={"HX-Request": "true"}).text
+    assert tiles(part)["Sent"] == 2
+    assert "2 of 5 counted so far." in part
+    (rest,) = re.findall(r'hx-get="([^"]+)"', part)
+    part = browser.get(rest.replace("&amp;", "&"), headers={"HX-Request": "true"}).text
+    assert tiles(part)["Sent"] == 5
+    assert "5 of 5 counted, each as it stood then, until" in part
+    assert 'hx-trigger="load"' not in part
+
+
 def test_it_is_paused_resumed_and_cancelled(app: Flask, sign_in: SignIn) -> None:
     browser = sign_in("operator")
     path = upload(browser, PEOPLE).location
@@ -98,6 +144,7 @@ def test_it_is_paused_resumed_and_cancelled(app: Flask, sign_in: SignIn) -> None
     [
         (b"email,pr\xe9nom\na@b.example,x\n", {}, "line 1: expected UTF-8"),
         (b"name\nx\n", {}, "line 1: expected a column email or to"),
+        (b"email\na@b.example\n", {}, "line 1: expected a column start_url, which template"),
         (PEOPLE, {"template": "x"}, "no email template is called"),
         (PEOPLE, {"sender": "nobody"}, "sender: expected one address"),
     ],
@@ -163,6 +210,30 @@ def test_a_viewer_sees_how_far_it_is_and_no_email(app: Flask, sign_in: SignIn) -
     assert viewer.get("/ops/results/nobody").status_code == 404
     assert viewer.get(path.replace("/bulk/", "/jobs/")).location == path
     assert viewer.get("/ops/bulk/nobody").status_code == 404
+
+
+def test_bar_and_number_are_of_the_emails_that_were_accepted(
+    app: Flask, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailer.bulk_steps.ACCEPTED_AT_ONCE", 3)
+    monkeypatch.setitem(app.config, "MAILER_ALLOW_TEST_DOMAINS", True)
+    browser = sign_in("operator")
+    people = PEOPLE.replace(b"p0@shop.example", b"p0@localhost") + b"p5@shop.example,x\n"
+    path = upload(browser, people).location
+    run(app, path)
+    submit(browser, f"{path}/start", at=path)
+    monkeypatch.setitem(app.config, "MAILER_ALLOW_TEST_DOMAINS", False)
+    job_id = path.rpartition("/")[2]
+
+    def pause(told: dict[str, Any]) -> None:
+        bulk.pause(of(app), job_id, actor="ann")
+
+    with app.app_context():
+        jobs.run(of(app), job_id, pause)
+    page = browser.get(path).text
+    assert 'max="5" value="2"' in page
+    assert "<span data-count>2 of 5</span>" in page
+    assert tiles(page)["Waiting"] + tiles(page)["Sent"] == 2
 
 
 def test_what_is_to_be_mended_is_said_and_it_is_resumed(

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Response, abort, request, stream_with_context, url_for
+from flask import Response, abort, make_response, redirect, request, stream_with_context, url_for
 
 from ... import bulk, errors, results
 from ...drafting import Request
+from ...ledger.bulk import DELETED
 from ...ledger.record import uuid7
-from ...models import LANES
+from ...models import LANES, Status
 from ...state import current
 from .. import access
 from ..blueprint import FRAME, Answer, console, view
 from ..given import form_job_id, whole
-from ..pages import done, page
+from ..pages import done, is_part, page
 
 _SHOWN = 25
 _PROBLEMS = 100
+_COUNTED = (*(status.value for status in Status), DELETED)
 _OPTIONS = ("template", "subject", "sender", "locale", "lane")
 
 
@@ -74,6 +77,7 @@ def upload_bulk() -> Answer:
 def bulk_send(job_id: str) -> Answer:
     """Show what its check found, and how far it is."""
     job = bulk.find(current(), job_id)
+    is_large = job.details["lines"] > bulk.COUNTED_AT_ONCE
     may_see = access.member_may("operator") and bulk.stage(job) == "checked"
     return page(
         "bulk_send",
@@ -82,7 +86,22 @@ def bulk_send(job_id: str) -> Answer:
         result=results.of_job(current(), job),
         left_out=current().ledger.left_out(job.id, _PROBLEMS),
         previews=bulk.previews(current(), job) if may_see else (),
+        became=bulk.became(current(), job) if job.changed and not is_large else None,
+        is_counted_apart=is_large and job.found["phase"] == "sending" and job.status != "checked",
     )
+
+
+@view("GET", "/bulk/<job_id>/became", role="viewer")
+def bulk_became(job_id: str) -> Answer:
+    """Show what became of its emails. Of many they are counted part by part: the page asks again,
+    and says what was counted until then."""
+    job = bulk.find(current(), job_id)
+    if not is_part():
+        return make_response(redirect(url_for("ops.bulk_send", job_id=job.id), 303))
+    after, *counted = (whole(name, request.args.get(name, "0")) for name in ("after", *_COUNTED))
+    became = bulk.became(current(), job, after=after)
+    became.numbers.update(dict(zip(_COUNTED, counted, strict=True)))
+    return page("bulk_became", job=job, became=became, now=datetime.now(UTC))
 
 
 @view("GET", "/bulk/<job_id>/preview/<number>", role="operator")
