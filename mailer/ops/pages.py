@@ -5,14 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import werkzeug.exceptions
 from flask import Flask, current_app, flash, make_response, redirect, render_template, request
 from flask.wrappers import Response
 from markupsafe import Markup
-from werkzeug.exceptions import HTTPException
 
 from .. import rendition
-from ..errors import NotFound
 from ..outcome import said
 from ..state import current
 from ..why import Sentence, Verb
@@ -65,21 +62,6 @@ def init_app(app: Flask) -> None:
         span=span,
         subject=subject,
     )
-
-
-@console.errorhandler(HTTPException)
-def _error(error: HTTPException) -> Response:
-    response = page("error", status=error.code or 500, error=error)
-    for name, value in error.get_headers():
-        if name != "Content-Type":
-            response.headers[name] = value
-    return response
-
-
-@console.errorhandler(NotFound)
-def _not_found(error: NotFound) -> Response:
-    words = str(error)[:200]
-    return _error(werkzeug.exceptions.NotFound(f"{words[0].upper()}{words[1:]}."))
 
 
 @console.context_processor
