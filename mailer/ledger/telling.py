@@ -102,6 +102,29 @@ def is_due(connection: sa.Connection) -> bool:
     return connection.execute(_IS_DUE).first() is not None
 
 
+_first_due = (
+    sa.select(sa.func.min(Event.due_at))
+    .where(Event.webhook_id == Webhook.id, IS_PENDING)
+    .correlate(Webhook)
+    .scalar_subquery()
+)
+_OVERDUE = sa.select(
+    sa.type_coerce(now() - _first_due, sa.Double),
+    sa.type_coerce(now() - Webhook.rests_until, sa.Double),
+).where(_is_told)
+
+
+def overdue(connection: sa.Connection) -> float | None:
+    """Return for how many seconds an event could have been told, less the rest of its webhook;
+    None: none is due."""
+    seconds = [
+        due if rested is None else min(due, rested)
+        for due, rested in connection.execute(_OVERDUE)
+        if due is not None and due >= 0
+    ]
+    return max(seconds, default=None)
+
+
 _due = (
     sa.select(Event.id)
     .where(Event.webhook_id == sa.bindparam("webhook_"), IS_PENDING, Event.due_at <= now())
