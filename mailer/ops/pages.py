@@ -58,10 +58,12 @@ def init_app(app: Flask) -> None:
         instant=instant,
         job_name=job_name,
         number=number,
+        planned=planned,
         sentence=sentence,
         span=span,
         subject=subject,
     )
+    app.jinja_env.tests["ahead"] = is_ahead
 
 
 @console.context_processor
@@ -123,14 +125,29 @@ def instant(value: datetime | None) -> Markup:
 
 
 def ago(value: datetime | None) -> Markup:
-    """Write how long ago an instant was, or how far ahead it is, with the instant behind it."""
+    """Write how long ago an instant was, with the instant behind it."""
+    return _relative(value, "{} ago")
+
+
+def planned(value: datetime | None) -> Markup:
+    """Write how far ahead an instant is at which something is to be done, or for how long that has
+    been due."""
+    return _relative(value, "due for {}")
+
+
+def _relative(value: datetime | None, past: str) -> Markup:
     if value is None:
         return Markup("–")
     seconds = (datetime.now(UTC) - value).total_seconds()
-    words = f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+    words = past.format(span(seconds)) if seconds >= 0 else f"in {span(-seconds)}"
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
         value.astimezone(UTC).isoformat(timespec="seconds"), words
     )
+
+
+def is_ahead(value: datetime | None) -> bool:
+    """Say whether an instant is yet to come."""
+    return value is not None and value > datetime.now(UTC)
 
 
 def subject(email: Any) -> str | None:

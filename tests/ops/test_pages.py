@@ -68,3 +68,8 @@ def test_an_instant_is_written_for_people_and_for_the_browser() -> None:
     assert pages.instant(None) == "–"
     assert ">5 min ago<" in pages.ago(datetime.now(UTC) - timedelta(seconds=300))
     assert ">in 2 h<" in pages.ago(datetime.now(UTC) + timedelta(seconds=7200))
+
+
+def test_what_is_planned_is_ahead_or_due() -> None:
+    assert ">in 2 h<" in pages.planned(datetime.now(UTC) + timedelta(seconds=7200))
+    assert ">due for 5 min<" in pages.planned(datetime.now(UTC) - timedelta(seconds=300))

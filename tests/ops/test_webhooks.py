@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from mailer import dispatch, webhooks
 from mailer.dev.catcher import Catcher
+from mailer.models import Event, Webhook
 from mailer.state import of
 
-from ..conftest import AppFactory
+from ..conftest import AppFactory, let_time_pass
 from ..receiver import Receiver, answer
 from ..receiver import receiver as running
 from .conftest import SignIn, submit
@@ -91,6 +94,32 @@ def test_what_failed_is_shown_with_its_answer_and_told_again(
     submit(browser, f"{at}/replay", at=at, hours="6")
     assert "0 that failed and 1 that waited are told now." in browser.get(at).text
     assert len(receiver.heard) == 3
+
+
+def test_an_event_that_waits_says_until_when_and_one_that_is_due_for_how_long(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    webhook_id = _made(app, receiver)
+    with app.app_context():
+        dispatch(subject="One", text="x", to="ann@example.com")
+    browser, at = sign_in("viewer"), f"{PATH}/{webhook_id}"
+    assert re.search(r"pending</span> <small><time [^>]*>in \d", browser.get(at).text)
+    let_time_pass(of(app).database, "due_at", 36_000, model=Event)
+    assert re.search(r"pending</span> <small><time [^>]*>due for 10 h<", browser.get(at).text)
+
+
+def test_a_pause_and_a_secret_that_are_over_are_not_said_to_last(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    webhook_id = _made(app, receiver)
+    browser, at = sign_in("viewer"), f"{PATH}/{webhook_id}"
+    words = ("rests until", "signs as well until")
+    for seconds in (60, -60):
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        with of(app).database.begin() as connection:
+            values = {"failures": 2, "failing_since": until, "rests_until": until}
+            connection.execute(sa.update(Webhook).values(**values, previous_until=until))
+        assert [one in browser.get(at).text for one in words] == [seconds > 0] * 2
 
 
 def test_one_is_disabled_says_by_whom_and_is_deleted_only_then(
