@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from flask.testing import FlaskClient
 
 from mailer import dispatch, webhooks
 from mailer.dev.catcher import Catcher
@@ -94,6 +97,38 @@ def test_what_failed_is_shown_with_its_answer_and_told_again(
     submit(browser, f"{at}/replay", at=at, hours="6")
     assert "0 that failed and 1 that waited are told now." in browser.get(at).text
     assert len(receiver.heard) == 3
+
+
+def _event_page(browser: FlaskClient, at: str) -> str:
+    event = re.search(rf"{at}/events/msg_[0-9a-f]+", browser.get(at).text)
+    assert event
+    return browser.get(event[0]).text
+
+
+def test_what_an_event_says_is_shown_as_its_receiver_got_it(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    at = f"{PATH}/{_made(app, receiver)}"
+    with app.app_context():
+        dispatch(subject="<b>One</b>", text="canary", to="ann@example.com", tags={"order": "7"})
+    page = _event_page(sign_in("viewer"), at)
+    shown = re.search(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)
+    assert shown
+    assert json.loads(unescape(shown[1])) == receiver.heard[0].document
+    assert "&lt;b&gt;One&lt;/b&gt;" in shown[1]
+    assert "canary" not in page
+    assert "whsec_" not in page
+
+
+def test_the_subject_of_security_mail_is_not_shown_in_its_events(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    at = f"{PATH}/{_made(app, receiver)}"
+    with app.app_context():
+        dispatch(subject="canary 123456", text="x", to="ann@example.com", lane="critical")
+    page = _event_page(sign_in("admin"), at)
+    assert "canary" not in page
+    assert "&#34;subject&#34;: &#34;[subject]&#34;" in page
 
 
 def test_an_event_that_waits_says_until_when_and_one_that_is_due_for_how_long(
