@@ -78,10 +78,10 @@ def _of_every_page() -> dict[str, object]:
 
 
 _BADGES = {
-    **dict.fromkeys(("sent", "delivered", "done", "ok", "closed"), "good"),
+    **dict.fromkeys(("sent", "delivered", "done", "ok"), "good"),
     **dict.fromkeys(("sending", "running", "checking"), "busy"),
-    **dict.fromkeys(("queued", "deferred", "scheduled", "paused", "checked", "half-open"), "wait"),
-    **dict.fromkeys(("failed", "unknown", "bounced", "complained", "trouble", "open"), "bad"),
+    **dict.fromkeys(("queued", "deferred", "scheduled", "paused", "checked"), "wait"),
+    **dict.fromkeys(("failed", "unknown", "bounced", "complained", "trouble"), "bad"),
     "bad": "bad",
 }
 """State -> its colour; the others have none."""
