@@ -16,9 +16,7 @@ from mailer import members
 from mailer.state import of
 
 from ..conftest import AppFactory
-from .browser import DESKTOP, Watch
-
-PASSWORD = "correct horse battery staple"
+from .browser import DESKTOP, PASSWORD, Watch, sign_in
 
 
 @pytest.fixture
@@ -50,10 +48,7 @@ def test_a_template_is_shown_while_one_types_and_nothing_of_it_runs(
 ) -> None:
     page = browser.new_context(viewport=DESKTOP).new_page()
     watch = Watch(page)
-    page.goto(f"{site}/ops/sign-in?next=/ops/templates/hostile")
-    page.get_by_label("Name").fill("ann")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, site, "ann", "/ops/templates/hostile")
     frame = page.frame_locator("iframe[name=preview]")
     expect(frame.locator("p")).to_have_text("Ada")
     expect(frame.locator("p")).to_have_css("color", "rgb(1, 2, 3)")
