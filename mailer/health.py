@@ -13,6 +13,7 @@ import redis
 from . import impatient
 from . import quota as quotas
 from .circuit import Circuit
+from .doorbell import JOBS, WEBHOOKS, queue_name
 from .dsn import Dsn
 from .errors import LedgerUnavailable, NotMigrated
 from .ledger.counts import Counts
@@ -25,6 +26,8 @@ from .watch import missing_after
 
 LATE_SECONDS = 120.0
 """Beat rings at least every 60 s: what has been due for longer has no worker."""
+WAITS_SECONDS = 60.0
+"""What has been due for so long should have been done."""
 WARN_SECONDS = 60.0
 """Between two warnings of one process."""
 
@@ -109,6 +112,19 @@ def late_lanes(counts: Counts) -> list[str]:
         if seconds > LATE_SECONDS
         and lane not in counts.paused
         and not counts.by_lane[lane].get(Status.SENDING)
+    ]
+
+
+def neglected(state: State, counts: Counts) -> list[str]:
+    """Return what else waits that nobody takes: other processes than those of the mail do it."""
+    namespace = state.config["MAILER_NAMESPACE"]
+    return [
+        f"{words} for {seconds:.0f} s: is there a worker for {queue_name(namespace, queue)}?"
+        for words, seconds, queue in (
+            ("bulk sends and other jobs have waited", counts.job_due_seconds, JOBS),
+            ("webhooks are not told: events have been due", counts.event_due_seconds, WEBHOOKS),
+        )
+        if seconds is not None and seconds > WAITS_SECONDS
     ]
 
 

@@ -24,8 +24,6 @@ SHARES = (0.5, 0.95, 0.99)
 """The quantiles that are shown of latencies."""
 
 _DATABASE_SECONDS = 5.0
-_WAITS_SECONDS = 60.0
-"""Mail that has been due for so long should have left."""
 _GROWTH_MINUTES = 10
 _GROWTH_LEAST = 20
 _FAILED_LEAST = 10
@@ -95,6 +93,7 @@ def _look(
     reasons = [
         *(words for one in transports for words in one.alerts),
         *_waiting(counts),
+        *health.neglected(state, counts),
         *_growing(lately),
         *_failing(lately),
         *_undecided(counts),
@@ -132,7 +131,7 @@ def _waiting(counts: Counts) -> list[str]:
     return [
         f"lane {lane}: mail has been due for {seconds:.0f} s"
         for lane, seconds in sorted(counts.due_seconds.items())
-        if seconds > _WAITS_SECONDS and lane not in counts.paused
+        if seconds > health.WAITS_SECONDS and lane not in counts.paused
     ]
 
 

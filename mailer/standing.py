@@ -50,6 +50,13 @@ class Standing(NamedTuple):
         return "paused" if self.paused else self.circuit.state(self.now)
 
     @property
+    def word(self) -> str:
+        """The state in a word for people, to whom a closed circuit says nothing."""
+        return {"closed": "usable", "open": "not usable", "half-open": "probing"}.get(
+            self.state, self.state
+        )
+
+    @property
     def opened_at(self) -> datetime | None:
         return datetime.fromtimestamp(self.circuit.opened_at, UTC) if self.circuit.trips else None
 

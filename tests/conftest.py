@@ -131,12 +131,15 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def let_time_pass(database: Database, column: str, seconds: float) -> None:
-    """Shift an instant of every delivery into the past: the database's clock is the only one."""
+def let_time_pass(
+    database: Database, column: str, seconds: float, *, model: Any = Delivery
+) -> None:
+    """Shift an instant of every delivery, or of every other ``model``, into the past: the
+    database's clock is the only one."""
     with database.begin() as connection:
-        field = Delivery.__table__.c[column]
+        field = model.__table__.c[column]
         connection.execute(
-            sa.update(Delivery).values({column: sa.type_coerce(field, sa.Double) - seconds})
+            sa.update(model).values({column: sa.type_coerce(field, sa.Double) - seconds})
         )
 
 

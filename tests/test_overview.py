@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from redis import Redis
 
-from mailer import delivery, dispatch, overview, presence, trial
+from mailer import delivery, dispatch, overview, presence, trial, webhooks
 from mailer.circuit import Circuit
+from mailer.db import Database
 from mailer.dev.catcher import Catcher
-from mailer.ledger import Filters
-from mailer.models import LANES
+from mailer.expressions import now
+from mailer.ledger import Filters, Ledger
+from mailer.models import LANES, Event, Job, Webhook
 from mailer.outcome import Kind, Outcome
 from mailer.overview import Overview
 from mailer.state import State, of
 from mailer.traffic import Known, key
 
 from .conftest import AppFactory, let_time_pass
+from .plans import plans, prefer_indexes
 from .test_watch import nobody_sweeps_for
 
 
@@ -31,6 +35,7 @@ def app(make_app: AppFactory, catcher: Catcher, redis_url: str) -> Flask:
         MAILER_BACKOFF_CAP_SECONDS=600,
         CELERY={"broker_url": "memory://"},
         MAILER_REDIS_URL=redis_url,
+        MAILER_WEBHOOK_ALLOW="127.0.0.0/8",
     )
     of(app).ledger.sweep()
     presence.announce(of(app).traffic.shared, "tests@host")
@@ -183,3 +188,51 @@ def test_what_is_unknown_is_worth_a_look_until_somebody_decides(
     )  # fmt: skip
     state.ledger.resolve(Filters(), sent=True, actor="ada")
     assert look(app).verdict.level == "good"
+
+
+@pytest.mark.parametrize("seconds", [50, 70])
+def test_a_job_that_no_worker_takes_is_worth_a_look(app: Flask, seconds: int) -> None:
+    ledger = of(app).ledger
+    ledger.add_job("waits", "retry", {"ids": [], "below": 9}, actor="ann", total=0)
+    ledger.add_job("ended", "retry", {"ids": [], "below": 9}, actor="ann", total=0)
+    ledger.ask_job("ended", "stopped", actor="ann")
+    ledger.add_job("runs", "retry", {"ids": [], "below": 9}, actor="ann", total=0)
+    let_time_pass(of(app).database, "lease_until", seconds, model=Job)
+    ledger.claim_job("runs", "a worker")
+    level, _, reasons = look(app).verdict
+    if seconds < 60:
+        assert level == "good"
+    else:
+        words = "bulk sends and other jobs have waited for 70 s: is there a worker for mailer.jobs?"
+        assert (level, reasons) == ("wait", [words])
+        ledger.claim_job("waits", "another worker")
+        assert look(app).verdict.level == "good"
+
+
+def test_webhooks_that_nobody_tells_are_worth_a_look(app: Flask) -> None:
+    state = of(app)
+    made = webhooks.create(state, "https://127.0.0.1/", ["email.queued"], actor="ann")
+    send(app)
+    assert look(app).verdict.level == "good"
+    let_time_pass(state.database, "due_at", 70, model=Event)
+    words = "webhooks are not told: events have been due for 70 s: is there a worker for"
+    assert look(app).verdict[::2] == ("wait", [f"{words} mailer.webhooks?"])
+    with state.database.begin() as connection:  # it asked for a pause, which has just ended
+        connection.execute(sa.update(Webhook).values(rests_until=now() - 5))
+    assert look(app).verdict.level == "good"
+    with state.database.begin() as connection:
+        connection.execute(sa.update(Webhook).values(rests_until=None))
+    assert look(app).verdict.level == "wait"
+    webhooks.update(state, made.id, status="disabled", actor="ann")
+    assert look(app).verdict.level == "good"
+
+
+def test_what_waits_for_other_workers_is_found_by_an_index(database: Database) -> None:
+    prefer_indexes(database)
+    ledger = Ledger(database, lease_seconds=60, attempts_allowed=3)
+    with plans(database) as made:
+        ledger.counts()
+    read = [plan for plan in made if "mailer_jobs" in plan or "mailer_events" in plan]
+    assert len(read) == 2
+    assert "ix_mailer_jobs_open" in read[0]
+    assert "ix_mailer_events_due" in read[1]

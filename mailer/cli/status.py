@@ -11,7 +11,7 @@ from flask.cli import with_appcontext
 from kombu.utils.url import maybe_sanitize_url
 
 from .. import presence
-from ..health import Check, alerts, examine, lanes_without_transport, late_lanes
+from ..health import Check, alerts, examine, lanes_without_transport, late_lanes, neglected
 from ..ledger.counts import Counts
 from ..models import LANES, Status
 from ..outcome import said
@@ -32,8 +32,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
     Exit code 0: all is well. 1: the database is not migrated or not reachable, Redis is not
     reachable, the scheduler (beat) was not seen for a minute, mail is due and no worker is running,
     the last that a lane heard is that no SMTP server can be used, a lane has mail that has been due
-    for 2 minutes and that nobody sends, a transport refuses the login or TLS, or a server refused
-    most of what it was given in the last ten minutes. `transports` says more about those.
+    for 2 minutes and that nobody sends, a job (such as a bulk send) has waited or a webhook was not
+    told for a minute, a transport refuses the login or TLS, or a server refused most of what it was
+    given in the last ten minutes. `transports` says more about those.
     Mail that failed is no reason: it waits for `retry`. A paused lane is none either.
 
     \b
@@ -47,7 +48,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     redis_problem = _problem(health.redis)
     lanes = _lanes(counts, state.ledger.troubles()) if counts else {}
     late = late_lanes(counts) if counts else []
-    alarming = alerts(state) if counts else []
+    alarming = [*alerts(state), *neglected(state, counts)] if counts else []
     workers = presence.workers(state.traffic.shared)
     there = None if workers is None else sum(map(presence.is_there, workers.values()))
     nobody_sends = there == 0 and counts is not None and any(counts.due.values())

@@ -122,7 +122,7 @@ def _print(found: Overview, over: str) -> None:
         [
             (
                 one.name,
-                one.state,
+                one.word,
                 round(one.figures.per_minute),
                 one.figures.sent,
                 one.figures.deferred,

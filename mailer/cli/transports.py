@@ -26,9 +26,9 @@ def transports(ctx: click.Context, as_json: bool) -> None:
     """Say of each transport, in the order of preference, whether it can be used, its limits, what
     it did in the last ten minutes, and its last trouble.
 
-    closed: mail flows. open: the server could not be used, and nobody tries for some seconds.
-    half-open: the next email finds out. paused: somebody said so; mail takes the next transport
-    that fits, or waits.
+    usable: mail flows. not usable: the server could not be used, and nobody tries for some seconds.
+    probing: the next email finds out. paused: somebody said so; mail takes the next transport that
+    fits, or waits. In JSON `state` is that of its circuit: closed, open, half-open, or paused.
 
     \b
       mailer transports
@@ -97,12 +97,12 @@ def resume(name: str, as_json: bool) -> None:
 
 
 def _document(one: Standing) -> dict[str, Any]:
-    words = one.state
+    words = one.word
     if one.paused:
         since = output.duration(output.seconds_since(one.paused.at))
         words = f"paused by {one.paused.actor} {since} ago"
     elif one.state == "open":
-        words = f"open, next try in {output.duration(one.closed_for)}"
+        words = f"{words}, next try in {output.duration(one.closed_for)}"
     return {
         "name": one.name,
         "server": one.server,

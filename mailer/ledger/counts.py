@@ -20,7 +20,7 @@ from ..models import (
     Status,
 )
 from ..outcome import Kind
-from . import sweeping, switches
+from . import jobs, sweeping, switches, telling
 from .switches import is_paused
 
 
@@ -60,6 +60,10 @@ class Counts(NamedTuple):
     """The transports that rest because somebody said so."""
     scheduler_seconds: float | None
     """Since the scheduler last swept; None: nobody knows."""
+    job_due_seconds: float | None
+    """For how long a job has waited for a worker; None: none waits."""
+    event_due_seconds: float | None
+    """For how long a webhook could have been told an event; None: none is due."""
 
 
 def is_due(connection: sa.Connection, lanes: Sequence[str]) -> bool:
@@ -140,6 +144,8 @@ def counts(connection: sa.Connection) -> Counts:
         switches.paused(connection, "lane"),
         switches.paused(connection, "transport"),
         sweeping.seconds_since_scheduled(connection),
+        jobs.overdue(connection),
+        telling.overdue(connection),
     )
 
 

@@ -205,6 +205,12 @@ class Reading:
         with self.database.read() as connection:
             return queries.told(connection, email_id)
 
+    def look_at_event(self, event_id: str) -> telling.Telling:
+        """Return an event as it would be told now, without the secrets of its webhook. Raises
+        NotFound."""
+        with self.database.read() as connection:
+            return telling.look(connection, event_id)
+
     def page(
         self,
         limit: int,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from ..errors import NotFound
 from ..expressions import now
 from ..models import (
     IS_PENDING,
@@ -46,8 +47,8 @@ class Telling(NamedTuple):
     instant: float
     """When it was claimed, by the database's clock."""
     details: Mapping[str, Any]
-    email: sa.Row[Any]
-    """``id, created_at, template, subject, addresses, tags``"""
+    email: Any
+    """``id, created_at, lane, template, subject, addresses, tags``"""
     recipient: str | None
     """None: it is about the email as a whole."""
     suppressed_for: str | None
@@ -102,6 +103,29 @@ def is_due(connection: sa.Connection) -> bool:
     return connection.execute(_IS_DUE).first() is not None
 
 
+_first_due = (
+    sa.select(sa.func.min(Event.due_at))
+    .where(Event.webhook_id == Webhook.id, IS_PENDING)
+    .correlate(Webhook)
+    .scalar_subquery()
+)
+_OVERDUE = sa.select(
+    sa.type_coerce(now() - _first_due, sa.Double),
+    sa.type_coerce(now() - Webhook.rests_until, sa.Double),
+).where(_is_told)
+
+
+def overdue(connection: sa.Connection) -> float | None:
+    """Return for how many seconds an event could have been told, less the rest of its webhook;
+    None: none is due."""
+    seconds = [
+        due if rested is None else min(due, rested)
+        for due, rested in connection.execute(_OVERDUE)
+        if due is not None and due >= 0
+    ]
+    return max(seconds, default=None)
+
+
 _due = (
     sa.select(Event.id)
     .where(Event.webhook_id == sa.bindparam("webhook_"), IS_PENDING, Event.due_at <= now())
@@ -109,6 +133,17 @@ _due = (
     .limit(sa.bindparam("limit_"))
     .with_for_update(skip_locked=True)
     .cte("due")
+)
+_TAKEN = (
+    Event.id,
+    Event.type,
+    Event.at,
+    Event.attempts,
+    Event.email_id,
+    Event.delivery_id,
+    Event.details,
+    sa.type_coerce(now() - Event.tried_until + TRIED_FOR_SECONDS, sa.Double).label("age"),
+    now().label("instant"),
 )
 _CLAIM = (
     sa.update(Event)
@@ -118,17 +153,7 @@ _CLAIM = (
         attempts=Event.attempts + 1,
         due_at=now() + sa.bindparam("lease_", type_=sa.Double()),
     )
-    .returning(
-        Event.id,
-        Event.type,
-        Event.at,
-        Event.attempts,
-        Event.email_id,
-        Event.delivery_id,
-        Event.details,
-        sa.type_coerce(now() - Event.tried_until + TRIED_FOR_SECONDS, sa.Double).label("age"),
-        now().label("instant"),
-    )
+    .returning(*_TAKEN)
 )
 
 
@@ -148,6 +173,31 @@ def claim(
                 "webhook_": webhook.id, "claim_": token, "limit_": room, "lease_": LEASE_SECONDS,
             }  # fmt: skip
             rows += [(webhook, row) for row in connection.execute(_CLAIM, values)]
+    return _tellings(connection, rows, token)
+
+
+_SEEN = sa.select(*_TAKEN).where(Event.id == sa.bindparam("id_"))
+_OF_EVENT = (
+    sa.select(Webhook.id, Webhook.url, sa.null().label("secret"), sa.null().label("previous"))
+    .join(Event, Event.webhook_id == Webhook.id)
+    .where(Event.id == sa.bindparam("id_"))
+)
+
+
+def look(connection: sa.Connection, event_id: str) -> Telling:
+    """Return an event as it would be told now, taken by nobody and without the secrets. Raises
+    NotFound."""
+    webhook = connection.execute(_OF_EVENT, {"id_": event_id}).one_or_none()
+    if webhook is None:
+        raise NotFound(f"there is no event {event_id!r}")
+    event = connection.execute(_SEEN, {"id_": event_id}).one()
+    return _tellings(connection, [(webhook, event)], "")[0]
+
+
+def _tellings(
+    connection: sa.Connection, rows: Sequence[tuple[Any, Any]], token: str
+) -> list[Telling]:
+    """Return events, each with its webhook, as they are told."""
     if not rows:
         return []
     events = [row for _, row in rows]
@@ -180,7 +230,8 @@ def claim(
 
 def _emails(connection: sa.Connection, ids: Iterable[str]) -> dict[str, sa.Row[Any]]:
     columns = (
-        Email.id, Email.created_at, Email.template, Email.subject, Email.addresses, Email.tags,
+        Email.id, Email.created_at, Email.lane, Email.template, Email.subject, Email.addresses,
+        Email.tags,
     )  # fmt: skip
     rows = connection.execute(sa.select(*columns).where(Email.id.in_(ids)))
     return {row.id: row for row in rows}

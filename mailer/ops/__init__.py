@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from . import pages, routes
+from . import errors, pages, routes
 from .blueprint import console
 
-__all__ = ["init_app", "routes"]  # these mount themselves
+__all__ = ["errors", "init_app", "routes"]  # these mount themselves
 
 
 def init_app(app: Flask) -> None:

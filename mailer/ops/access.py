@@ -6,11 +6,11 @@ from ipaddress import ip_address, ip_network
 from urllib.parse import quote
 
 from flask import Response, current_app, g, make_response, redirect, request, session, url_for
+from werkzeug.exceptions import Forbidden
 
 from .. import members
 from ..members import Member
 from ..state import current
-from ..web.answers import refusal as refused
 
 COOKIE = "mailer_console"
 _ACTOR_MAX = 100
@@ -37,13 +37,12 @@ def actor() -> str:
 
 
 def refusal(role: str) -> Response | None:
-    """Return the answer to whoever is not signed in, or may not do this; None: they may."""
+    """Return the way to sign in for whoever has to; None: they may do this. Raises Forbidden."""
     found = member()
     if found is None:
         return _to_sign_in()
     if not found.may(role):
-        words = f"This takes the role {role} or more; {found.name} is {found.role}."
-        return refused("Not for you", words, status=403, way_out=("ops.overview", "Overview"))
+        raise Forbidden(f"This takes the role {role} or more; {found.name} is {found.role}.")
     return None
 
 
@@ -113,10 +112,9 @@ def _by_proxy() -> Member | None:
 
 def _to_sign_in() -> Response:
     if is_by_proxy():
-        words = "Nobody of this name is a member: mailer users add NAME --role viewer."
-        return refused("Not signed in", words, status=403)
+        raise Forbidden("Nobody of this name is a member: mailer users add NAME --role viewer.")
     address = url_for("ops.sign_in")
-    if request.method == "GET" and "HX-Request" not in request.headers:
+    if "HX-Request" not in request.headers:  # a form's address leads to the page around it
         address += f"?next={quote(request.full_path.rstrip('?'))}"
     if "HX-Request" in request.headers:
         return make_response("", 200, {"HX-Redirect": address})

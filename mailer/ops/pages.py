@@ -5,14 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import werkzeug.exceptions
 from flask import Flask, current_app, flash, make_response, redirect, render_template, request
 from flask.wrappers import Response
 from markupsafe import Markup
-from werkzeug.exceptions import HTTPException
 
 from .. import rendition
-from ..errors import NotFound
 from ..outcome import said
 from ..state import current
 from ..why import Sentence, Verb
@@ -61,25 +58,12 @@ def init_app(app: Flask) -> None:
         instant=instant,
         job_name=job_name,
         number=number,
+        planned=planned,
         sentence=sentence,
         span=span,
         subject=subject,
     )
-
-
-@console.errorhandler(HTTPException)
-def _error(error: HTTPException) -> Response:
-    response = page("error", status=error.code or 500, error=error)
-    for name, value in error.get_headers():
-        if name != "Content-Type":
-            response.headers[name] = value
-    return response
-
-
-@console.errorhandler(NotFound)
-def _not_found(error: NotFound) -> Response:
-    words = str(error)[:200]
-    return _error(werkzeug.exceptions.NotFound(f"{words[0].upper()}{words[1:]}."))
+    app.jinja_env.tests["ahead"] = is_ahead
 
 
 @console.context_processor
@@ -94,10 +78,10 @@ def _of_every_page() -> dict[str, object]:
 
 
 _BADGES = {
-    **dict.fromkeys(("sent", "delivered", "done", "ok", "closed"), "good"),
+    **dict.fromkeys(("sent", "delivered", "done", "ok"), "good"),
     **dict.fromkeys(("sending", "running", "checking"), "busy"),
-    **dict.fromkeys(("queued", "deferred", "scheduled", "paused", "checked", "half-open"), "wait"),
-    **dict.fromkeys(("failed", "unknown", "bounced", "complained", "trouble", "open"), "bad"),
+    **dict.fromkeys(("queued", "deferred", "scheduled", "paused", "checked"), "wait"),
+    **dict.fromkeys(("failed", "unknown", "bounced", "complained", "trouble"), "bad"),
     "bad": "bad",
 }
 """State -> its colour; the others have none."""
@@ -141,14 +125,29 @@ def instant(value: datetime | None) -> Markup:
 
 
 def ago(value: datetime | None) -> Markup:
-    """Write how long ago an instant was, or how far ahead it is, with the instant behind it."""
+    """Write how long ago an instant was, with the instant behind it."""
+    return _relative(value, "{} ago")
+
+
+def planned(value: datetime | None) -> Markup:
+    """Write how far ahead an instant is at which something is to be done, or for how long that has
+    been due."""
+    return _relative(value, "due for {}")
+
+
+def _relative(value: datetime | None, past: str) -> Markup:
     if value is None:
         return Markup("–")
     seconds = (datetime.now(UTC) - value).total_seconds()
-    words = f"{span(seconds)} ago" if seconds >= 0 else f"in {span(-seconds)}"
+    words = past.format(span(seconds)) if seconds >= 0 else f"in {span(-seconds)}"
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
         value.astimezone(UTC).isoformat(timespec="seconds"), words
     )
+
+
+def is_ahead(value: datetime | None) -> bool:
+    """Say whether an instant is yet to come."""
+    return value is not None and value > datetime.now(UTC)
 
 
 def subject(email: Any) -> str | None:

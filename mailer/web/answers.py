@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from ..errors import LedgerUnavailable
 
@@ -24,6 +24,7 @@ _WORDS = {
     415: ("That did not work", ""),
     429: ("Please wait a little", ""),
     500: ("Something went wrong", "That was our fault. It has been recorded."),
+    503: ("Try again in a moment", ""),
 }
 
 
@@ -91,11 +92,14 @@ def http_error(error: HTTPException) -> Response:
     return answer
 
 
-def _ledger_unavailable(error: LedgerUnavailable) -> Response:
+def ledger_unavailable(error: LedgerUnavailable) -> ServiceUnavailable:
+    """Log that the ledger cannot be reached, and return what is answered."""
     log.error("method=%s endpoint=%s status=503 reason=%s", request.method, request.endpoint, error)
     text = "We cannot store anything at the moment, and nothing was stored. Please try again."
     if error.maybe_stored:
         text = "We could not find out whether that was stored. Please try again."
-    answer = refusal("Try again in a moment", text, status=503)
-    answer.headers["Retry-After"] = "5"
-    return answer
+    return ServiceUnavailable(text, retry_after=5)
+
+
+def _ledger_unavailable(error: LedgerUnavailable) -> Response:
+    return http_error(ledger_unavailable(error))

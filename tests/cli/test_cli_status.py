@@ -17,9 +17,10 @@ from mailer.cli import group
 from mailer.db import Database
 from mailer.dev.catcher import Catcher
 from mailer.dev.ports import free_port
+from mailer.models import Job
 from mailer.state import of
 
-from ..conftest import AppFactory
+from ..conftest import AppFactory, let_time_pass
 from ..test_watch import nobody_sweeps_for
 from .conftest import Run, change
 
@@ -174,6 +175,17 @@ def test_mail_that_nobody_sends_is_not_well(run: Run, app: Flask) -> None:
     document: dict[str, Any] = json.loads(run("status", "--json").stdout)
     assert (document["healthy"], document["late_lanes"]) == (False, ["default"])
     assert document["oldest_due_seconds"] == pytest.approx(600, abs=60)
+
+
+def test_a_job_that_no_worker_takes_is_not_well(run: Run, app: Flask) -> None:
+    of(app).ledger.add_job("waits", "retry", {"ids": [], "below": 9}, actor="ann", total=0)
+    assert run("status").exit_code == 0
+    let_time_pass(of(app).database, "lease_until", 600, model=Job)
+    result = run("status")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == (
+        "bulk sends and other jobs have waited for 600 s: is there a worker for mailer.jobs?"
+    )
 
 
 def test_a_backlog_that_a_worker_is_at_is_well(run: Run, app: Flask) -> None:

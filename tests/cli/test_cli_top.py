@@ -32,7 +32,7 @@ def test_it_is_printed_once_where_there_is_no_terminal(run: Run) -> None:
     assert ["sent", "2"] in [line[:2] for line in lines]
     assert ["failed", "1"] in [line[:2] for line in lines]
     assert ["default", "0", "-", "0", "0", "0"] in [line[:6] for line in lines]
-    assert ["default", "closed", "2", "2", "0", "1", "550", "5.1.1"] in [line[:8] for line in lines]
+    assert ["default", "usable", "2", "2", "0", "1", "550", "5.1.1"] in [line[:8] for line in lines]
     assert ["1", "failed", "550", "5.1.1", "No"] in [line[:5] for line in lines]
     assert "\x1b" not in result.stdout
     assert run("top", "--once").stdout.startswith("Mail is flowing.\n")

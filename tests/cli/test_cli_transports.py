@@ -55,7 +55,7 @@ def test_it_says_where_mail_leaves_and_how_much(app: Flask) -> None:
     send(app, 3)
     head, primary, backup, legend = run(app, "transports").stdout.splitlines()
     assert head.split()[:5] == ["NAME", "SENT/MIN", "SENT", "DEFERRED", "REFUSED"]
-    assert primary.split()[:6] == ["primary", "3", "3", "0", "0", "closed"]
+    assert primary.split()[:6] == ["primary", "3", "3", "0", "0", "usable"]
     assert "no TLS, no login; 100/s, 2 connections a domain" in primary
     assert legend == "SENT, DEFERRED and REFUSED: within ten minutes"
     assert "login as app" in backup

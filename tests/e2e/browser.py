@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
-PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+
+
+PASSWORD = "correct horse battery staple"
+"""Of every member."""
+
+
+def sign_in(page: Page, url: str, name: str, path: str = "/ops/") -> None:
+    """Sign in to the console of the service at ``url`` as a person does who wants the page at
+    ``path``, and wait for it."""
+    page.goto(f"{url}/ops/sign-in?next={path}")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{url}{path}")
 
 
 class Watch:

@@ -18,9 +18,8 @@ from mailer.models import Delivery
 
 from .. import javascript
 from ..worker import wait_until
-from .browser import Watch, fits
+from .browser import PASSWORD, Watch, fits, sign_in
 
-PASSWORD = "correct horse battery staple"
 AXE = javascript.FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = {"serious", "critical"}
 
@@ -37,10 +36,7 @@ def database(stack: dict[str, Any], site: str) -> Iterator[Database]:
 @pytest.fixture
 def console(page: Page, site: str, database: Database) -> str:
     """Sign in as a person does; return the console's address."""
-    page.goto(f"{site}/ops/failed")
-    page.get_by_label("Name").fill("ann")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.keyboard.press("Enter")
+    sign_in(page, site, "ann", "/ops/failed")
     expect(page.get_by_role("heading", level=1)).to_have_text("Failed")
     return f"{site}/ops"
 
@@ -138,6 +134,18 @@ def test_every_page_of_the_menu_is_fit_for_everybody(page: Page, console: str) -
     page.goto(f"{console}/sign-in")
     assert serious(page) == []
     assert watch.complaints == []
+
+
+def test_what_is_not_there_leads_back_into_the_console(page: Page, console: str) -> None:
+    page.goto(f"{console}/transports/default/test")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Transport default")
+    page.goto(f"{console}/emails/none")
+    expect(page.get_by_role("alert")).to_contain_text("There is no email 'none'.")
+    assert fits(page)
+    assert serious(page) == []
+    expect(page.get_by_role("navigation").get_by_role("link", name="Emails")).to_be_visible()
+    page.get_by_role("link", name="To the overview").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
 
 
 def _status(database: Database) -> str | None:

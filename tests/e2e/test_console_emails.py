@@ -20,8 +20,8 @@ from ..conftest import AppFactory
 from ..ops.hostile import PAYLOADS
 from ..ops.ways_in import Say, World, email
 from ..receiver import receiver
-from .browser import Watch
-from .test_browser import HTML, PASSWORD
+from .browser import PASSWORD, Watch, sign_in
+from .test_browser import HTML
 from .test_console import serious
 
 
@@ -64,13 +64,7 @@ def test_hostile_emails_run_nothing_in_the_console(
     page = browser.new_page()
     page.set_default_timeout(10_000)
     watch = Watch(page)
-    page.goto(f"{url}/ops/sign-in")
-    page.get_by_label("Name").fill("ann")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("link", name="Emails", exact=True)).to_be_visible()
-
-    page.goto(f"{url}/ops/emails")
+    sign_in(page, url, "ann", "/ops/emails")
     expect(page.get_by_role("row")).to_have_count(2 * len(paths) + 2)
     assert serious(page) == []
     for path in paths:

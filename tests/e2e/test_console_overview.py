@@ -13,9 +13,7 @@ from mailer.dev.catcher import Catcher
 from mailer.state import of
 
 from ..conftest import AppFactory
-from .browser import Watch
-
-PASSWORD = "correct horse battery staple"
+from .browser import PASSWORD, Watch, sign_in
 
 
 def send(app: Flask) -> None:
@@ -41,10 +39,7 @@ def test_the_chart_is_drawn_and_goes_on_by_itself(
     try:
         page = browser.new_page()
         watch = Watch(page)
-        page.goto(f"{url}/ops/sign-in")
-        page.get_by_label("Name").fill("ada")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.keyboard.press("Enter")
+        sign_in(page, url, "ada")
         chart = page.locator("[data-chart=flow] canvas")
         expect(chart).to_be_visible()
         expect(page.locator("#flow tbody tr")).to_have_count(60)

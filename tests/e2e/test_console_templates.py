@@ -16,9 +16,7 @@ from mailer import members
 from mailer.state import of
 
 from ..conftest import AppFactory
-from .browser import Watch
-
-PASSWORD = "correct horse battery staple"
+from .browser import DESKTOP, PASSWORD, Watch, sign_in
 
 
 @pytest.fixture
@@ -48,15 +46,15 @@ def site(make_app: AppFactory, tmp_path: Path) -> Iterator[str]:
 def test_a_template_is_shown_while_one_types_and_nothing_of_it_runs(
     browser: Browser, site: str
 ) -> None:
-    page = browser.new_context().new_page()
+    page = browser.new_context(viewport=DESKTOP).new_page()
     watch = Watch(page)
-    page.goto(f"{site}/ops/sign-in?next=/ops/templates/hostile")
-    page.get_by_label("Name").fill("ann")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    sign_in(page, site, "ann", "/ops/templates/hostile")
     frame = page.frame_locator("iframe[name=preview]")
     expect(frame.locator("p")).to_have_text("Ada")
     expect(frame.locator("p")).to_have_css("color", "rgb(1, 2, 3)")
+    shown = page.locator("iframe[name=preview]").bounding_box()
+    assert shown is not None
+    assert shown["y"] < DESKTOP["height"] / 2  # beside the form, not below it
 
     page.get_by_label("As JSON").fill(json.dumps({"name": "Ben <script>alert(3)</script>"}))
     expect(frame.locator("p")).to_have_text("Ben <script>alert(3)</script>")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 from werkzeug.serving import make_server
 
 from mailer import members
@@ -24,9 +24,8 @@ from ..ops.crawler import Visited, crawl
 from ..ops.hostile import KINDS
 from ..ops.ways_in import World, hostile_app, plant
 from ..receiver import receiver
-from .browser import Watch
+from .browser import PASSWORD, Watch, sign_in
 
-PASSWORD = "correct horse battery staple"
 POLYGLOT = "'\"></title></textarea></select><img src=x onerror=alert(1)>"
 WORDS = (POLYGLOT, *KINDS[:2])
 
@@ -68,14 +67,6 @@ def site(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         of(app).close()
 
 
-def sign_in(page: Page, url: str) -> None:
-    page.goto(f"{url}/ops/sign-in")
-    page.get_by_label("Name").fill("ann")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    page.wait_for_url(f"{url}/ops/")
-
-
 def test_no_page_runs_what_somebody_wrote(site: Site, browser: Browser) -> None:
     page = browser.new_page()
     page.set_default_timeout(15_000)
@@ -83,7 +74,7 @@ def test_no_page_runs_what_somebody_wrote(site: Site, browser: Browser) -> None:
     watch = Watch(page)
     opened: list[str] = []
     page.on("framenavigated", lambda frame: opened.append(frame.url))
-    sign_in(page, site.url)
+    sign_in(page, site.url, "ann")
     addresses = {one.address: one.endpoint for one in site.visited if one.page.shapes}
     for address in addresses:
         page.goto(f"{site.url}{address}")

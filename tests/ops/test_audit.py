@@ -31,6 +31,12 @@ def test_who_did_what_is_shown_and_found(app: Flask, sign_in: SignIn) -> None:
 
 def test_wrong_filters_are_named(sign_in: SignIn) -> None:
     browser = sign_in("viewer")
-    assert "action: expected one of retry, " in browser.get(f"{PATH}?action=dance").text
+    answer = browser.get(f"{PATH}?action=dance&since=zzz")
+    assert answer.status_code == 422
+    assert "action: expected one of retry, " in answer.text
+    assert "got &#39;dance&#39;. It was left out." in answer.text
+    words = "since: expected one of 1, 24, 168 hours, got &#39;zzz&#39;. It was left out."
+    assert words in answer.text
+    assert answer.text.count('<select name="') == answer.text.count('aria-invalid="true"') == 2
+    assert '<td data-label="Did">sign in</td>' in answer.text
     assert "after: expected a whole number" in browser.get(f"{PATH}?after=x").text
-    assert "since: expected one of 1, " in browser.get(f"{PATH}?since=7").text

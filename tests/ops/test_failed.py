@@ -157,12 +157,14 @@ def test_who_is_suppressed_is_said_and_left_out(app: Flask, sign_in: SignIn) -> 
 
 
 @pytest.mark.usefixtures("failed")
-def test_a_viewer_sees_no_buttons(sign_in: SignIn) -> None:
+def test_a_viewer_sees_no_buttons_and_nothing_to_select_for_them(sign_in: SignIn) -> None:
     browser = sign_in("viewer")
     refused = links(browser.get("/ops/failed"), "/ops/failed/failed/")[0]
     page = browser.get(refused).text
     assert "gone1@example.com" in page
     assert "Retry…" not in page
+    assert "checkbox" not in page
+    assert "Selected" not in page
 
 
 def test_a_job_that_does_not_move_says_why(app: Flask, sign_in: SignIn) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
@@ -68,3 +70,18 @@ def test_an_instant_is_written_for_people_and_for_the_browser() -> None:
     assert pages.instant(None) == "–"
     assert ">5 min ago<" in pages.ago(datetime.now(UTC) - timedelta(seconds=300))
     assert ">in 2 h<" in pages.ago(datetime.now(UTC) + timedelta(seconds=7200))
+
+
+def test_what_is_planned_is_ahead_or_due() -> None:
+    assert ">in 2 h<" in pages.planned(datetime.now(UTC) + timedelta(seconds=7200))
+    assert ">due for 5 min<" in pages.planned(datetime.now(UTC) - timedelta(seconds=300))
+
+
+def test_each_colour_of_the_pages_is_defined_in_one_stylesheet() -> None:
+    sheets = [CHECKOUT / "mailer" / "web" / "static", CHECKOUT / "mailer" / "ops" / "static"]
+    texts = [path.read_text() for folder in sheets for path in folder.glob("*.css")]
+    defined = [set(re.findall(r"^ +(--[\w-]+):", text, re.MULTILINE)) for text in texts]
+    known = Counter(name for names in defined for name in names)
+    assert [name for name, times in known.items() if times > 1] == []
+    used = {name for text in texts for name in re.findall(r"var\((--[\w-]+)\)", text)}
+    assert used - known.keys() == set()

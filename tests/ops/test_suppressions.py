@@ -66,7 +66,9 @@ def test_they_are_found_by_address_origin_and_category(app: Flask, sign_in: Sign
     assert found("origin=bounce") == ["ann"]
     assert found("category=newsletter") == ["ben"]
     assert found("origin=bounce&category=newsletter") == []
-    page = browser.get(f"{PATH}?origin=weather").text
+    wrong = browser.get(f"{PATH}?origin=weather")
+    page = wrong.text
+    assert wrong.status_code == 422
     assert "origin: expected one of bounce, " in page
     assert "550 no &lt;i&gt;such&lt;/i&gt; user" in page
     assert (

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from html import unescape
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
+from flask.testing import FlaskClient
 
 from mailer import dispatch, webhooks
 from mailer.dev.catcher import Catcher
+from mailer.models import Event, Webhook
 from mailer.state import of
 
-from ..conftest import AppFactory
+from ..conftest import AppFactory, let_time_pass
 from ..receiver import Receiver, answer
 from ..receiver import receiver as running
 from .conftest import SignIn, submit
@@ -91,6 +97,64 @@ def test_what_failed_is_shown_with_its_answer_and_told_again(
     submit(browser, f"{at}/replay", at=at, hours="6")
     assert "0 that failed and 1 that waited are told now." in browser.get(at).text
     assert len(receiver.heard) == 3
+
+
+def _event_page(browser: FlaskClient, at: str) -> str:
+    event = re.search(rf"{at}/events/msg_[0-9a-f]+", browser.get(at).text)
+    assert event
+    return browser.get(event[0]).text
+
+
+def test_what_an_event_says_is_shown_as_its_receiver_got_it(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    at = f"{PATH}/{_made(app, receiver)}"
+    with app.app_context():
+        dispatch(subject="<b>One</b>", text="canary", to="ann@example.com", tags={"order": "7"})
+    page = _event_page(sign_in("viewer"), at)
+    shown = re.search(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)
+    assert shown
+    assert json.loads(unescape(shown[1])) == receiver.heard[0].document
+    assert "&lt;b&gt;One&lt;/b&gt;" in shown[1]
+    assert "canary" not in page
+    assert "whsec_" not in page
+
+
+def test_the_subject_of_security_mail_is_not_shown_in_its_events(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    at = f"{PATH}/{_made(app, receiver)}"
+    with app.app_context():
+        dispatch(subject="canary 123456", text="x", to="ann@example.com", lane="critical")
+    page = _event_page(sign_in("admin"), at)
+    assert "canary" not in page
+    assert "&#34;subject&#34;: &#34;[subject]&#34;" in page
+
+
+def test_an_event_that_waits_says_until_when_and_one_that_is_due_for_how_long(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    webhook_id = _made(app, receiver)
+    with app.app_context():
+        dispatch(subject="One", text="x", to="ann@example.com")
+    browser, at = sign_in("viewer"), f"{PATH}/{webhook_id}"
+    assert re.search(r"pending</span> <small><time [^>]*>in \d", browser.get(at).text)
+    let_time_pass(of(app).database, "due_at", 36_000, model=Event)
+    assert re.search(r"pending</span> <small><time [^>]*>due for 10 h<", browser.get(at).text)
+
+
+def test_a_pause_and_a_secret_that_are_over_are_not_said_to_last(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    webhook_id = _made(app, receiver)
+    browser, at = sign_in("viewer"), f"{PATH}/{webhook_id}"
+    words = ("rests until", "signs as well until")
+    for seconds in (60, -60):
+        until = datetime.now(UTC) + timedelta(seconds=seconds)
+        with of(app).database.begin() as connection:
+            values = {"failures": 2, "failing_since": until, "rests_until": until}
+            connection.execute(sa.update(Webhook).values(**values, previous_until=until))
+        assert [one in browser.get(at).text for one in words] == [seconds > 0] * 2
 
 
 def test_one_is_disabled_says_by_whom_and_is_deleted_only_then(

@@ -114,7 +114,8 @@ def webhook(world: World, say: Say) -> None:
         }
         connection.execute(sa.update(Webhook).where(Webhook.id == made.id).values(values))
         its = Event.webhook_id == made.id
-        changed = sa.update(Event).where(its).values(type=say("event")).returning(Event.id)
+        told = {"type": say("event"), "details": {"words": say("detail")}}
+        changed = sa.update(Event).where(its).values(**told).returning(Event.id)
         event_id = connection.scalar(changed)
     page = f"/ops/webhooks/{made.id}"
     say.addresses += [page, f"{page}/events/{event_id}"]

@@ -145,10 +145,16 @@ def test_a_page_has_a_language_a_title_one_heading_and_its_style(
         assert title is not None
         assert f"<h1>{title[1]}</h1>" in page
         assert all('alt=""' in image for image in re.findall("<img[^>]*>", page))
-        (style,) = re.findall(r'<link rel="stylesheet" href="([^"]+)">', page)
-        with client.get(style) as sheet:
-            assert sheet.mimetype == "text/css"
+        assert_styled(client, page)
         assert "style=" not in page
+
+
+def assert_styled(client: FlaskClient, page: str) -> None:
+    sheets = re.findall(r'<link rel="stylesheet" href="([^"]+)">', page)
+    assert len(sheets) == 2
+    for address in sheets:
+        with client.get(address) as sheet:
+            assert sheet.mimetype == "text/css"
 
 
 def test_a_foreign_app_with_a_page_of_that_name_has_ours(settings: dict[str, Any]) -> None:
@@ -162,9 +168,7 @@ def test_a_foreign_app_with_a_page_of_that_name_has_ours(settings: dict[str, Any
     page = client.get(path)
     assert (page.status_code, form(page.text)) == (200, (path, "Unsubscribe"))
     assert page.headers["Referrer-Policy"] == "no-referrer"
-    (style,) = re.findall(r'<link rel="stylesheet" href="([^"]+)">', page.text)
-    with client.get(style) as sheet:
-        assert sheet.mimetype == "text/css"
+    assert_styled(client, page.text)
     assert client.post(path).status_code == 200
     assert suppressed(app) == [("ada@example.com", "weekly_news", "unsubscribe")]
     of(app).close()

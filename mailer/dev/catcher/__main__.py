@@ -9,10 +9,22 @@ import sys
 
 from mailer.dev.catcher import Catcher
 
+_SCRIPTED = """\
+It refuses, defers, hangs or hangs up as it is told over HTTP (docs/catcher.md has more):
+
+  curl http://127.0.0.1:8025/api/script -H 'Content-Type: application/json' \\
+    -d '{"stage": "rcpt", "do": "451 4.7.1 Greylisted", "address": "grey@*", "times": 2}'
+"""
+
 
 def main() -> int:
     """Run until SIGTERM or SIGINT. Prints one JSON line when ready, and nothing else."""
-    parser = argparse.ArgumentParser(prog="python -m mailer.dev.catcher", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m mailer.dev.catcher",
+        description="An SMTP server that keeps every message and shows it in an inbox.",
+        epilog=_SCRIPTED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--smtp-port", type=int, default=1025, help="0 takes a free one")
     parser.add_argument("--http-port", type=int, default=8025, help="0 takes a free one")
     options = parser.parse_args()

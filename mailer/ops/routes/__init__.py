@@ -15,6 +15,7 @@ from . import (
     suppressions,
     templates,
     transports,
+    unknown,
     webhooks,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "suppressions",
     "templates",
     "transports",
+    "unknown",
     "webhooks",
 ]

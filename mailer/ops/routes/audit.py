@@ -20,25 +20,26 @@ SINCE = {"1": "the last hour", "24": "the last day", "168": "the last week"}
 def audit() -> Answer:
     """List it."""
     wanted = {name: request.args.get(name, "").strip() for name in ("actor", "action", "since")}
+    problems: dict[str, str] = {}
     action = wanted["action"] or None
-    problem = ""
     if action not in {None, *ACTIONS}:
-        problem = f"action: expected one of {', '.join(ACTIONS)}, got {action!r}"
+        problems["action"] = f"expected one of {', '.join(ACTIONS)}, got {action!r}"
         action = None
     since = None
     if wanted["since"] in SINCE:
         since = datetime.now(UTC) - timedelta(hours=int(wanted["since"]))
     elif wanted["since"]:
-        problem = f"since: expected one of {', '.join(SINCE)} hours, got {wanted['since']!r}"
+        problems["since"] = f"expected one of {', '.join(SINCE)} hours, got {wanted['since']!r}"
     rows, has_more = current().ledger.acts(
         parts.SHOWN, **parts.numbers(), actor=wanted["actor"] or None, action=action, since=since
     )
     return page(
         "audit",
+        status=422 if problems else 200,
         rows=rows,
         links=parts.links(rows, has_more),
         wanted=wanted,
-        problem=problem,
+        problems=problems,
         actions=ACTIONS,
         since=SINCE,
     )

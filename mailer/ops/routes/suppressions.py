@@ -54,14 +54,14 @@ def remove_suppression(suppression_id: str) -> Answer:
     return done(words, url_for("ops.suppressions"))
 
 
-def _listed(**form: Any) -> Answer:
+def _listed(*, status: int | None = None, **form: Any) -> Answer:
     ledger = current().ledger
     wanted = {
         name: request.args.get(name, "").strip() for name in ("address", "origin", "category")
     }
-    origin, problem = wanted["origin"] or None, ""
+    origin, problems = wanted["origin"] or None, {}
     if origin not in {None, *ORIGINS}:
-        problem = f"origin: expected one of {', '.join(ORIGINS)}, got {origin!r}"
+        problems["origin"] = f"expected one of {', '.join(ORIGINS)}, got {origin!r}"
         origin = None
     if wanted["address"]:
         rows, links = ledger.suppressions_of([wanted["address"]]), parts.Links(None, None)
@@ -72,10 +72,11 @@ def _listed(**form: Any) -> Answer:
         rows, links = found.suppressions, parts.links(found.suppressions, found.has_more)
     return page(
         "suppressions",
+        status=status or (422 if problems else 200),
         rows=rows,
         links=links,
         wanted=wanted,
-        problem=problem,
+        problems=problems,
         origins=ORIGINS,
         **form,
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, Literal
 
 from flask import request, url_for
 from werkzeug.datastructures import MultiDict
 
+from ... import notice, rendition
 from ... import webhooks as hooks
 from ...ledger.events import TYPES
 from ...state import current
@@ -149,5 +152,15 @@ def _event(webhook_id: str, event_id: str, **problem: Any) -> Answer:
         webhook=hooks.get(state, webhook_id),
         event=hooks.event(state, webhook_id, event_id),
         attempts=hooks.attempts(state, event_id, webhook_id=webhook_id),
+        body=_body(event_id),
         **problem,
     )
+
+
+def _body(event_id: str) -> str:
+    """Return the JSON that tells an event, less the subject of security mail."""
+    state = current()
+    telling = state.ledger.look_at_event(event_id)
+    email = {**telling.email._mapping, "subject": rendition.subject(state, telling.email)}
+    document = json.loads(notice.body(telling._replace(email=SimpleNamespace(**email))))
+    return json.dumps(document, indent=2, ensure_ascii=False)
