@@ -47,14 +47,26 @@ class Lane(NamedTuple):
     """The quantiles of `SHARES`; None: nothing was sent."""
 
 
+class Reason(NamedTuple):
+    """Something that is not as it should be."""
+
+    words: str
+    """They may name servers."""
+    about: str = ""
+    """``transport``, ``lane`` (what makes it rest), ``due`` (a lane's mail) or ``failed``: where a
+    person looks next. Empty: not in the console."""
+    name: str = ""
+    """Of the transport or the lane."""
+
+
 class Verdict(NamedTuple):
     """Whether mail flows, in one sentence."""
 
     level: str
     """``good``, ``wait`` (somebody should look) or ``bad`` (mail does not flow)."""
     words: str
-    reasons: list[str]
-    """Why, the worst first. They may name servers."""
+    reasons: list[Reason]
+    """Why, the worst first."""
 
 
 class Overview(NamedTuple):
@@ -91,9 +103,9 @@ def _look(
     lately = flow if over == "hour" else state.ledger.flow(*RANGES["hour"])
     transports = standings(state)
     reasons = [
-        *(words for one in transports for words in one.alerts),
+        *(Reason(words, "transport", one.name) for one in transports for words in one.alerts),
         *_waiting(counts),
-        *health.neglected(state, counts),
+        *map(Reason, health.neglected(state, counts)),
         *_growing(lately),
         *_failing(lately),
         *_undecided(counts),
@@ -111,13 +123,15 @@ def _look(
     )
 
 
-def _verdict(found: Health, workers: dict[str, float] | None, reasons: list[str]) -> Verdict:
-    broken = [f"{one.name}: {one.details or one.reason}" for one in found.checks if not one.ok]
+def _verdict(found: Health, workers: dict[str, float] | None, reasons: list[Reason]) -> Verdict:
+    broken = [
+        Reason(f"{one.name}: {one.details or one.reason}") for one in found.checks if not one.ok
+    ]
     if workers is not None and not any(map(presence.is_there, workers.values())):
-        broken.insert(0, "no worker is running")
+        broken.insert(0, Reason("no worker is running"))
     if found.counts:
         broken += [
-            f"lane {lane}: mail is due and nobody sends it"
+            Reason(f"lane {lane}: mail is due and nobody sends it", "due", lane)
             for lane in health.late_lanes(found.counts)
         ]
     if broken:
@@ -127,49 +141,55 @@ def _verdict(found: Health, workers: dict[str, float] | None, reasons: list[str]
     return Verdict("good", "Mail is flowing.", [])
 
 
-def _waiting(counts: Counts) -> list[str]:
+def _waiting(counts: Counts) -> list[Reason]:
     return [
-        f"lane {lane}: mail has been due for {seconds:.0f} s"
+        Reason(f"lane {lane}: mail has been due for {seconds:.0f} s", "due", lane)
         for lane, seconds in sorted(counts.due_seconds.items())
         if seconds > health.WAITS_SECONDS and lane not in counts.paused
     ]
 
 
-def _growing(flow: Flow) -> list[str]:
+def _growing(flow: Flow) -> list[Reason]:
     """Say so when within the last minutes more was deferred than twice as much as before."""
     deferred = flow.numbers["deferred"]
     now = sum(deferred[-_GROWTH_MINUTES:])
     before = sum(deferred[-2 * _GROWTH_MINUTES : -_GROWTH_MINUTES])
     if now < _GROWTH_LEAST or now <= 2 * before:
         return []
-    return [f"deferrals grow: {now} in the last {_GROWTH_MINUTES} minutes, {before} before"]
+    words = f"deferrals grow: {now} in the last {_GROWTH_MINUTES} minutes, {before} before"
+    return [Reason(words, "failed")]
 
 
-def _failing(flow: Flow) -> list[str]:
+def _failing(flow: Flow) -> list[Reason]:
     failed = flow.total("failed")
     ended = failed + flow.total("sent")
     if failed < _FAILED_LEAST or failed < _FAILED_SHARE * ended:
         return []
-    return [f"{failed} of {ended} emails failed in the last hour"]
+    return [Reason(f"{failed} of {ended} emails failed in the last hour", "failed")]
 
 
-def _undecided(counts: Counts) -> list[str]:
+def _undecided(counts: Counts) -> list[Reason]:
     if not counts.unknown:
         return []
-    many = "1 email" if counts.unknown == 1 else f"{counts.unknown} emails"
-    return [f"of {many} somebody has to say whether the server has it"]
+    whose = "1 email" if counts.unknown == 1 else f"each of {counts.unknown} emails"
+    words = f"somebody has to say whether the server has {whose}"
+    return [Reason(words, "failed")]
 
 
-def _resting(counts: Counts, transports: list[Standing]) -> list[str]:
-    paused = [f"lane {name} is paused by {one.actor}" for name, one in counts.paused.items()]
+def _resting(counts: Counts, transports: list[Standing]) -> list[Reason]:
+    resting = [
+        Reason(f"lane {name} is paused by {one.actor}", "lane", name)
+        for name, one in counts.paused.items()
+    ]
     for one in transports:
         if one.paused:
-            paused.append(f"transport {one.name} is paused by {one.paused.actor}")
+            words = f"transport {one.name} is paused by {one.paused.actor}"
+            resting.append(Reason(words, "transport", one.name))
         elif one.state in {"open", "half-open"} and not one.dsn.rule.is_test:
             words = f"transport {one.name} could not be used when last tried"
             until = "" if one.state == "open" else "; the next email finds out, or a test of it"
-            paused.append(f"{words}{until}")
-    return paused
+            resting.append(Reason(f"{words}{until}", "transport", one.name))
+    return resting
 
 
 def _lane(name: str, counts: Counts, flow: Flow) -> Lane:

@@ -88,7 +88,7 @@ def _print(found: Overview, over: str) -> None:
     verdict = found.verdict
     colour = {"good": "green", "wait": "yellow", "bad": "red"}[verdict.level]
     click.echo(click.style(verdict.words, fg=colour, bold=True))
-    for reason in verdict.reasons:
+    for reason, *_ in verdict.reasons:
         click.echo(output.printable(f"  {reason}"))
     for check in found.health.checks:
         if not check.ok:
@@ -184,7 +184,10 @@ def _span(seconds: float | None) -> str:
 def _document(found: Overview) -> dict[str, Any]:
     flow = found.flow
     return {
-        "verdict": found.verdict._asdict(),
+        "verdict": {
+            **found.verdict._asdict(),
+            "reasons": [reason for reason, *_ in found.verdict.reasons],
+        },
         "workers": found.workers,
         "lanes": [
             {**one._asdict(), "latency": dict(zip(map(_within, SHARES), one.latency, strict=True))}

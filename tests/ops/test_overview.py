@@ -11,6 +11,7 @@ from mailer import dispatch
 from mailer.dev.catcher import Catcher
 from mailer.state import of
 
+from ..conftest import let_time_pass
 from .conftest import SignIn
 
 
@@ -35,6 +36,25 @@ def test_it_says_whether_mail_flows_and_what_happened(sign_in: SignIn) -> None:
     assert page.text.count("<tr data-at=") == 60
     assert "No &lt;b&gt;such&lt;/b&gt; user" in page.text
     assert re.search(r'href="/ops/failed/failed/[0-9a-f]{12}"', page.text)
+
+
+def test_a_reason_leads_to_where_it_is_mended(
+    app: Flask, catcher: Catcher, sign_in: SignIn
+) -> None:
+    ledger = of(app).ledger
+    ledger.pause_transport("default", actor="<ada>")
+    ledger.pause("bulk", actor="ben")
+    with app.app_context():
+        dispatch(subject="Hello", text="t", to="ada@example.com", lane="critical")
+    let_time_pass(of(app).database, "due_at", 90)
+    page = sign_in("viewer").get("/ops/").text
+    verdict, _ = page.split("</section>", 1)
+    links = dict(re.findall(r'<small><a href="([^"]+)">([^<]+)</a>', verdict))
+    assert links == {
+        "/ops/transports/default": "transport default is paused by &lt;ada&gt;",
+        "/ops/transports": "lane bulk is paused by ben",
+        "/ops/emails?lane=critical&amp;state=queued": "lane critical: mail has been due for 90 s",
+    }
 
 
 @pytest.mark.parametrize(("over", "rows"), [("hour", 60), ("day", 144), ("week", 168)])
