@@ -128,7 +128,7 @@ def test_the_subject_of_security_mail_is_not_shown_in_its_events(
         dispatch(subject="canary 123456", text="x", to="ann@example.com", lane="critical")
     page = _event_page(sign_in("admin"), at)
     assert "canary" not in page
-    assert "&#34;subject&#34;: &#34;[subject]&#34;" in page
+    assert "&#34;subject&#34;: &#34;[hidden subject]&#34;" in page
 
 
 def test_an_event_that_waits_says_until_when_and_one_that_is_due_for_how_long(
