@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -149,19 +150,35 @@ def rows(part: Part, form: Form, *, after: int = 0) -> Iterator[Row]:
 
 def without(part: Part, form: Form, address: str) -> Part:
     """Return a part in which the rows of a person are blank, and those that name them and cannot be
-    read. ``address``: in lower case."""
+    read. ``address``: in lower case, its domain in ASCII."""
     lines = list(_lines([part.data]))
+    theirs = spellings(address)
     for row in rows(part, form):
         its = slice(row.line - part.first_line, row.last_line - part.first_line + 1)
         written = b"".join(lines[its]).decode(errors="replace") if row.wrong else ""
-        if address == _email(row.to) or address in written.lower():
+        if _email(row.to) in theirs or any(one in folded(written) for one in theirs):
             lines[its] = [b"\n"] * (row.last_line - row.line + 1)
     return part._replace(data=b"".join(lines))
 
 
+def spellings(address: str) -> frozenset[str]:
+    """Return how a file may write an address whose domain is given in ASCII: as people write it,
+    too."""
+    local, _, domain = address.rpartition("@")
+    try:
+        return frozenset({address, folded(f"{local}@{domain.encode().decode('idna')}")})
+    except UnicodeError:
+        return frozenset({address})
+
+
+def folded(text: str) -> str:
+    """Return a text as it is compared: in lower case, with accents written in one way."""
+    return unicodedata.normalize("NFC", text.lower())
+
+
 def _email(to: str) -> str:
     """Return what stands for the mailbox in ``a@b.example`` or ``Name <a@b.example>``."""
-    return to.rpartition("<")[2].rstrip("> ").lower()
+    return folded(to.rpartition("<")[2].rstrip("> "))
 
 
 def _text(lines: Iterable[bytes], first_line: int) -> Iterator[str]:

@@ -571,6 +571,19 @@ def test_a_person_is_purged_from_json_however_it_is_written(state: State) -> Non
     assert run(state, job_id).found["rows"] == 1
 
 
+def test_a_person_is_purged_whose_domain_is_written_as_people_write_it(state: State) -> None:
+    text = (
+        'email\nann@m\u00fcller.example\n"Ann <ANN@MU\u0308LLER.example>"\n'
+        "bob@m\u00fcller.example\nann@muller.example\n"
+    )
+    create(state, text)
+    state.ledger.purge("ann@xn--mller-kva.example", actor="ann")
+    with state.database.read() as connection:
+        file = connection.scalar(sa.select(BulkPart.data))
+    kept = "bob@m\u00fcller.example\nann@muller.example\n"
+    assert file == f"email\n\n\n{kept}".encode()
+
+
 def test_a_step_that_was_prepared_before_a_purge_is_not_done(
     state: State, catcher: Catcher
 ) -> None:

@@ -14,7 +14,7 @@ from ..db import Database
 from ..expressions import now
 from ..models import IS_LEFT_OUT, LEFT_OUT, BulkPart, BulkRow, Delivery, Job
 from ..prepared import Prepared
-from ..recipients import Form, Part
+from ..recipients import Form, Part, folded, spellings
 from .filters import OUTCOME_OF
 from .jobs import as_asked
 from .record import first_uuid7
@@ -226,7 +226,8 @@ def forget(connection: sa.Connection, address: str) -> None:
     for row in connection.execute(unsent.returning(BulkRow.job_id, BulkRow.left_out)):
         gone[row.job_id].append(row.left_out)
     connection.execute(sa.update(BulkRow).where(theirs).values(address=None))
-    says_it = sa.func.lower(BulkRow.reason).contains(lower, autoescape=True)
+    reason = sa.func.lower(BulkRow.reason)
+    says_it = sa.or_(*(reason.contains(one, autoescape=True) for one in spellings(lower)))
     connection.execute(sa.update(BulkRow).where(IS_LEFT_OUT, says_it).values(reason="erased"))
     for job in jobs:
         form = Form(**job.details["form"])
@@ -251,8 +252,8 @@ def _blank(connection: sa.Connection, file_id: str, form: Form, address: str) ->
 
 def _may_name(part: Part, address: str) -> bool:
     """Say whether a part is worth being read for an address. It may be written with escapes."""
-    text = part.data.decode(errors="replace").lower()
-    return address in text or "\\" in text or '"' in address
+    text = folded(part.data.decode(errors="replace"))
+    return "\\" in text or '"' in address or any(one in text for one in spellings(address))
 
 
 def _count_out(connection: sa.Connection, job: sa.Row[Any], gone: Sequence[str | None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 from flask import Flask, current_app, flash, make_response, redirect, render_template, request
@@ -57,6 +58,7 @@ def init_app(app: Flask) -> None:
         badge=badge,
         instant=instant,
         job_name=job_name,
+        mailed=mailed,
         number=number,
         planned=planned,
         sentence=sentence,
@@ -101,12 +103,16 @@ _JOB_NAMES = {
 }
 
 
+def mailed(job: Any) -> str | None:
+    """Write what a bulk send mails: a template or, unless it is secret, a subject."""
+    shared = SimpleNamespace(**job.details["request"])
+    return shared.template or rendition.subject(current(), shared)
+
+
 def job_name(job: Any) -> str:
     """Write what a job does."""
     if job.kind == "bulk":
-        shared = job.details["request"]
-        what = shared["template"] or shared["subject"]
-        return f"{what} to {job.details['name'] or 'a list'}"
+        return f"{mailed(job)} to {job.details['name'] or 'a list'}"
     if job.kind == "bulk_cancel":
         return f"Cancel what is queued of {number(job.total)} emails"
     name = _JOB_NAMES.get(job.details.get("verb"), job.kind.capitalize())

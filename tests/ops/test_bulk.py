@@ -13,7 +13,10 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from mailer import bulk, jobs
+from mailer.bulk import Upload
 from mailer.dev.catcher import Catcher
+from mailer.drafting import Request
+from mailer.ledger.record import uuid7
 from mailer.state import of
 
 from .conftest import SignIn, submit, token
@@ -266,3 +269,16 @@ def test_one_that_failed_is_resumed(
     submit(browser, f"{path}/resume", at=path)
     run(app, path)
     assert "5 emails are ready to be sent" in browser.get(path).text
+
+
+def test_the_subject_of_security_mail_is_on_no_page(app: Flask, sign_in: SignIn) -> None:
+    with app.app_context():
+        for name, lane in (("open", "bulk"), ("s3cret", "critical")):
+            request = Request(subject=f"{name} subject", text="Hello.", lane=lane)
+            job_id, upload = uuid7(), Upload("people.csv", [PEOPLE], is_csv=True)
+            bulk.create(of(app), job_id, request, upload, actor="ann")
+    browser = sign_in("admin")
+    pages = [browser.get(path).text for path in (f"/ops/bulk/{job_id}", "/ops/bulk", "/ops/failed")]
+    assert all("s3cret" not in page for page in pages)
+    assert all("[hidden subject]" in page for page in pages)
+    assert all("open subject" in page for page in pages[1:])
