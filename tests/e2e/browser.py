@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page, ViewportSize
@@ -22,6 +23,15 @@ def sign_in(page: Page, url: str, name: str, path: str = "/ops/") -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url(f"{url}{path}")
+
+
+def upload(page: Page, url: str, name: str, people: Path) -> None:
+    """Sign in, and have a file of recipients checked for a bulk send."""
+    sign_in(page, url, name, "/ops/bulk/new")
+    page.get_by_label("File").set_input_files(people)
+    page.get_by_label("Template").select_option("welcome")
+    assert fits(page)
+    page.get_by_role("button", name="Check the file").click()
 
 
 class Watch:

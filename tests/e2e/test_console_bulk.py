@@ -18,10 +18,8 @@ from mailer.dev.ports import free_port
 from mailer.state import of
 
 from ..conftest import AppFactory
-from .browser import Watch, fits
+from .browser import PASSWORD, Watch, fits, upload
 from .test_console import serious
-
-PASSWORD = "correct horse battery staple"
 
 
 @contextmanager
@@ -33,17 +31,6 @@ def serving(app: Flask, port: int) -> Iterator[None]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def upload(page: Page, url: str, people: Path) -> None:
-    page.goto(f"{url}/ops/sign-in?next=/ops/bulk/new")
-    page.get_by_label("Name").fill("ada")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.keyboard.press("Enter")
-    page.get_by_label("File").set_input_files(people)
-    page.get_by_label("Template").select_option("welcome")
-    assert fits(page)
-    page.get_by_role("button", name="Check the file").click()
 
 
 def test_progress_is_shown_through_a_restart_and_without_a_worker(
@@ -70,7 +57,7 @@ def test_progress_is_shown_through_a_restart_and_without_a_worker(
     watch = Watch(page)
     count = page.locator("[data-count]")
     with serving(app, port):
-        upload(page, url, people)
+        upload(page, url, "ada", people)
         expect(page.get_by_text("no worker has taken it for")).to_be_visible(timeout=20_000)
         work()
         start = page.get_by_role("button", name="Start")
@@ -111,7 +98,7 @@ def test_what_became_of_many_emails_is_counted_while_one_looks(
     people.write_text("\n".join(["email,start_url", *rows]))
     watch = Watch(page)
     with serving(app, port):
-        upload(page, url, people)
+        upload(page, url, "ada", people)
         page.get_by_role("button", name="Start").click()
         expect(page.get_by_text("150 of 150 counted")).to_be_visible(timeout=20_000)
         expect(page.get_by_role("link", name="Sent 149")).to_be_visible()

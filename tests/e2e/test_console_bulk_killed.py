@@ -24,10 +24,9 @@ from mailer.models import BulkRow, Delivery, Job
 from mailer.state import of
 
 from ..worker import Process, beat, environment, wait_until, worker
-from .browser import Watch
+from .browser import PASSWORD, Watch, upload
 from .test_production import started
 
-PASSWORD = "correct horse battery staple"
 ROWS = 3_000
 TOTAL = "3\u202f000"
 
@@ -96,13 +95,7 @@ def test_the_page_tells_of_a_dead_worker_and_goes_on_with_the_next(  # noqa: PLR
     with serving(stack, port, tmp_path / "web.log") as web:
         with worker(stack, tmp_path / "killed.log", *options) as process:
             watch = Watch(page)
-            page.goto(f"{url}/ops/sign-in?next=/ops/bulk/new")
-            page.get_by_label("Name").fill("ada")
-            page.get_by_label("Password").fill(PASSWORD)
-            page.keyboard.press("Enter")
-            page.get_by_label("File").set_input_files(people)
-            page.get_by_label("Template").select_option("welcome")
-            page.get_by_role("button", name="Check the file").click()
+            upload(page, url, "ada", people)
             start = page.get_by_role("button", name="Start")
             expect(start).to_be_visible()
             with killed_midway(process, database):
