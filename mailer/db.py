@@ -21,7 +21,15 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 _WHAT_TO_RUN = "run `flask mailer db upgrade` (for the service `mailer db upgrade`)"
-_NO_TABLES = f"the ledger has no tables: {_WHAT_TO_RUN}"
+_NOT_MIGRATED = {
+    "42P01": "the ledger has no tables",
+    "no such table": "the ledger has no tables",
+    "42703": "the ledger has not the columns of this version",
+    "no such column": "the ledger has not the columns of this version",
+    "has no column named": "the ledger has not the columns of this version",
+}
+"""What a database says of a table or a column that is not there: PostgreSQL by its state, SQLite
+in words."""
 VERSION_TABLE = "mailer_alembic_version"  # an app's own Alembic keeps its own
 
 
@@ -136,13 +144,15 @@ def unavailable_as_ours() -> Iterator[None]:
     try:
         yield
     except ProgrammingError as error:
-        if getattr(error.orig, "sqlstate", None) != "42P01":  # undefined_table
+        state = getattr(error.orig, "sqlstate", None)
+        if state not in _NOT_MIGRATED:
             raise
-        raise NotMigrated(_NO_TABLES) from error
+        raise NotMigrated(f"{_NOT_MIGRATED[state]}: {_WHAT_TO_RUN}") from error
     except (OperationalError, PoolTimeout) as error:
         words = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        if "no such table" in words:
-            raise NotMigrated(_NO_TABLES) from error
+        for said, meaning in _NOT_MIGRATED.items():
+            if said in words:
+                raise NotMigrated(f"{meaning}: {_WHAT_TO_RUN}") from error
         raise LedgerUnavailable(f"the ledger cannot be used: {words}") from error
     except DBAPIError as error:
         if not error.connection_invalidated:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -41,11 +42,11 @@ BURST_SECONDS = 0.01
 """A burst of commits needs a ring now and then, not one each."""
 
 # Counted where the bell is, so that whoever is asked knows the rings of all. A count that cannot be
-# kept (pcall) costs no ring.
+# kept (pcall) costs no ring. From the fourth argument on: lanes, and what was missed of each.
 _RING = """
 local rung = redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
-redis.pcall('HINCRBY', KEYS[2], ARGV[3] .. (rung and ':rung' or ':ringing'), 1)
-if ARGV[4] ~= '0' then redis.pcall('HINCRBY', KEYS[2], ARGV[3] .. ':missed', ARGV[4]) end
+if not rung then redis.pcall('HINCRBY', KEYS[2], ARGV[3] .. ':ringing', 1) end
+for i = 4, #ARGV, 2 do redis.pcall('HINCRBY', KEYS[2], ARGV[i] .. ':missed', ARGV[i + 1]) end
 return rung and 1 or 0
 """
 RESULTS = ("rung", "ringing", "missed")
@@ -117,6 +118,7 @@ class Doorbell:
                 raise
         # Whatever it is, the email is stored and beat will ring: the caller must not fail.
         except Exception as error:  # noqa: BLE001
+            self.missed[lane] += 1
             self._failed(lane, error)
             return False
         return True
@@ -129,7 +131,10 @@ class Doorbell:
     def ring_later(self, lane: str, email_id: str, seconds: float, *, alone: bool) -> None:
         """Wake a worker in some seconds; ``alone``: until then nobody else does. Of several for the
         same quarter of a second one counts. Raises no failure."""
-        if self._celery.conf.task_always_eager or time.monotonic() < self._quiet_until:
+        if self._celery.conf.task_always_eager:
+            return
+        if time.monotonic() < self._quiet_until:
+            self.missed[lane] += 1
             return
         seconds = max(seconds, LATER_STEP_SECONDS)
         step = math.ceil((time.time() + seconds) / LATER_STEP_SECONDS)
@@ -145,6 +150,7 @@ class Doorbell:
                 return
             self._publish(lane, email_id, countdown=seconds)
         except Exception as error:  # noqa: BLE001 - as above
+            self.missed[lane] += 1
             self._failed(lane, error)
 
     def answer(self, lane: str, email_id: str = "") -> None:
@@ -165,9 +171,9 @@ class Doorbell:
         asked = [(lane, result) for lane in lanes for result in RESULTS]
         try:
             found: Any = self._redis.hmget(self._counts, [":".join(one) for one in asked])
-        except redis.RedisError:
+            return {one: int(number or 0) for one, number in zip(asked, found, strict=True)}
+        except (redis.RedisError, ValueError):  # somebody else's values
             return None
-        return {one: int(number or 0) for one, number in zip(asked, found, strict=True)}
 
     def finish(self, seconds: float) -> bool:
         """Wait until all that was committed has rung. False: not within so many seconds."""
@@ -184,14 +190,14 @@ class Doorbell:
         """Have a bell ring for so long. False: it rings already. Raises RedisError."""
         if not self._ring:
             return True
-        missed = self.missed.pop(lane, 0)
+        missed, self.missed = self.missed, Counter()
+        told = [part for of_lane in missed.items() for part in of_lane]
         try:
-            return bool(
-                self._ring(keys=[bell, self._counts], args=[email_id, milliseconds, lane, missed])
-            )
+            rung = self._ring(keys=[bell, self._counts], args=[email_id, milliseconds, lane, *told])
         except redis.RedisError:
-            self.missed[lane] += missed
+            self.missed.update(missed)
             raise
+        return bool(rung)
 
     def _publish(self, lane: str, email_id: str, *, countdown: float | None = None) -> None:
         # Of seconds only: what waits for longer than its visibility timeout Redis delivers twice.
@@ -207,6 +213,9 @@ class Doorbell:
                 time_limit=math.ceil(self._task_seconds),
                 **options,
             )
+        if self._redis:
+            with suppress(redis.RedisError):  # the worker is called all the same
+                self._redis.hincrby(self._counts, f"{lane}:rung")
 
     def _pool(self) -> ProducerPool:
         with self._lock:
@@ -249,7 +258,6 @@ class Doorbell:
         return f"{bell}:{email_id}" if self._each else bell
 
     def _failed(self, lane: str, error: Exception) -> None:
-        self.missed[lane] += 1
         self._open()  # what else is kept open is as dead, and would fail once more each
         self._quiet_until = time.monotonic() + QUIET_SECONDS
         log.warning("doorbell lane=%s failed, beat will ring: %r", lane, error)

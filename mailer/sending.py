@@ -68,6 +68,8 @@ class Sending:
         self._streams: list[Stream] = []
         self._unavailable: dict[int, Outcome] = {}
         """By delivery id: the transport that was tried could not be used."""
+        self._began: dict[int, float] = {}
+        """By delivery id: when it was first taken up to be composed."""
         self._composed: dict[str | int, Composed | Outcome] = {}
         """By `_copy`: the recipients of one email share its bytes, if they may."""
         self._recipients = Counter(map(self._copy, batch.deliveries))
@@ -218,7 +220,7 @@ class Sending:
         """Compose one email, just when the transport asks for it, until so many are left."""
         while len(admitted) > rest and not self._over:
             claimed = admitted.popleft()
-            self._attempts.begin(claimed)
+            self._began.setdefault(claimed.delivery_id, time.monotonic())
             composed = self._compose(claimed)
             if isinstance(composed, Outcome):
                 self._record(claimed, composed)
@@ -268,8 +270,11 @@ class Sending:
         self._settling.hand_back()
 
     def _record(self, claimed: Claimed, outcome: Outcome, delay: float | None = None) -> None:
-        seconds = self._attempts.end(claimed, outcome)
+        began = self._began.pop(claimed.delivery_id, None)
+        seconds = None if began is None else time.monotonic() - began
         self._settling.record(claimed, outcome, seconds=seconds, delay=delay)
+        # Last: the application's own code hears of it, which may raise.
+        self._attempts.end(claimed, outcome, seconds or 0.0)
         copy = self._copy(claimed)
         self._recipients[copy] -= 1
         if not self._recipients[copy]:

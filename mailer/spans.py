@@ -77,28 +77,17 @@ def flush() -> None:
 
 
 class Attempts:
-    """The attempts of one batch: how long each takes, and a span each, if the application traces: a
-    child of its dispatch, linked to the drain."""
+    """The attempts of one batch, a span each: a child of its dispatch, linked to the drain."""
 
     def __init__(self, server_of: Callable[[str], Server]) -> None:
         """``server_of`` a transport's name."""
         self._is_on = is_on()
         self._server_of = server_of
-        self._began: dict[int, float] = {}
 
-    def begin(self, claimed: Claimed) -> None:
-        """Note that something is done about a delivery from now on."""
-        self._began.setdefault(claimed.delivery_id, time.monotonic())
-
-    def end(self, claimed: Claimed, outcome: Outcome) -> float | None:
-        """Return how many seconds an attempt took that is over now; None: it never began."""
-        began = self._began.pop(claimed.delivery_id, None)
-        seconds = None if began is None else time.monotonic() - began
-        if self._is_on and outcome.kind not in UNBEGUN:
-            self._make_span(claimed, outcome, seconds or 0.0)
-        return seconds
-
-    def _make_span(self, claimed: Claimed, outcome: Outcome, seconds: float) -> None:
+    def end(self, claimed: Claimed, outcome: Outcome, seconds: float) -> None:
+        """Make the span of an attempt that took so long and is over now, unless it never began."""
+        if not self._is_on or outcome.kind in UNBEGUN:
+            return
         now = time.time_ns()
         origin, links = None, []
         if claimed.email.traceparent is not None:

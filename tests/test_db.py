@@ -62,6 +62,16 @@ def test_an_unmigrated_ledger_says_what_to_run(database_url: str) -> None:
     fresh.close()
 
 
+def test_a_ledger_of_an_older_version_says_what_to_run(database: Database) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE mailer_emails DROP COLUMN accepted_by"))
+    statements = (sa.select(Email.accepted_by), sa.insert(Email).values(id="x", accepted_by="y"))
+    for statement in statements:
+        expected = pytest.raises(NotMigrated, match=r"not the columns .* mailer db upgrade")
+        with expected, database.begin() as connection:
+            connection.execute(statement)
+
+
 def test_a_password_in_the_url_is_in_no_message(tmp_path: Path) -> None:
     database = Database("postgresql+psycopg://mailer:hunter2@127.0.0.1:1/mailer")
     with pytest.raises(LedgerUnavailable) as caught:

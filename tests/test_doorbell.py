@@ -110,6 +110,15 @@ def test_a_bell_whose_task_was_not_published_is_silent(
     client.set("mailer.default", "not a queue")
     assert doorbell.ring("default", "one") is False
     assert not client.exists("mailer:bell:default")
+    client.delete("mailer.default")
+    assert doorbell.ring("critical", "two") is False  # for a while
+    doorbell._quiet_until = 0
+    assert doorbell.ring("bulk", "three") is True
+    found = doorbell.rings(["default", "critical", "bulk"])
+    assert found
+    assert {of: number for of, number in found.items() if number} == {
+        ("default", "missed"): 1, ("critical", "missed"): 1, ("bulk", "rung"): 1,
+    }  # fmt: skip
 
 
 def test_a_bell_that_nobody_answers_is_forgotten(doorbell: Doorbell, client: redis.Redis) -> None:
@@ -194,6 +203,10 @@ def test_what_was_missed_is_counted_once_redis_is_back(
 def test_a_count_that_cannot_be_kept_costs_no_ring(doorbell: Doorbell, client: redis.Redis) -> None:
     client.set("mailer:rings", "not a hash")
     assert doorbell.ring("default", "one") is True
+    assert doorbell.rings(["default"]) is None
+    client.delete("mailer:rings")
+    client.hset("mailer:rings", "default:rung", "not a number")
+    assert doorbell.pass_on("default", "two") is True
     assert doorbell.rings(["default"]) is None
 
 

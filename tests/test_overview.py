@@ -15,7 +15,7 @@ from mailer.db import Database
 from mailer.dev.catcher import Catcher
 from mailer.expressions import now
 from mailer.ledger import Filters, Ledger
-from mailer.models import LANES, Event, Job, Webhook
+from mailer.models import LANES, Event, EventAttempt, Job, Webhook
 from mailer.outcome import Kind, Outcome
 from mailer.overview import Overview
 from mailer.state import State, of
@@ -202,14 +202,13 @@ def test_a_job_that_no_worker_takes_is_worth_a_look(app: Flask, seconds: int) ->
     ledger.ask_job("ended", "stopped", actor="ann")
     ledger.add_job("runs", "retry", {"ids": [], "below": 9}, actor="ann", total=0)
     let_time_pass(of(app).database, "lease_until", seconds, model=Job)
-    ledger.claim_job("runs", "a worker")
     level, reasons = said(app)
     if seconds < 60:
         assert level == "good"
     else:
         words = "bulk sends and other jobs have waited for 70 s: is there a worker for mailer.jobs?"
         assert (level, reasons) == ("wait", [words])
-        ledger.claim_job("waits", "another worker")
+        ledger.claim_job("runs", "a worker")  # the other's turn comes
         assert look(app).verdict.level == "good"
 
 
@@ -229,6 +228,20 @@ def test_webhooks_that_nobody_tells_are_worth_a_look(app: Flask) -> None:
     assert look(app).verdict.level == "wait"
     webhooks.update(state, made.id, status="disabled", actor="ann")
     assert look(app).verdict.level == "good"
+
+
+def test_webhooks_that_are_told_one_after_another_are_not_neglected(app: Flask) -> None:
+    state = of(app)
+    webhooks.create(state, "https://127.0.0.1/", ["email.queued"], actor="ann")
+    send(app, 2)
+    let_time_pass(state.database, "due_at", 70, model=Event)
+    attempt = {"number": 1, "code": 200, "words": "", "milliseconds": 5}
+    for ago, level in ((70, "wait"), (5, "good")):
+        with state.database.begin() as connection:
+            event_id = sa.select(Event.id).limit(1).scalar_subquery()
+            values = {"event_id": event_id, "ended_at": now() - ago, **attempt}
+            connection.execute(sa.insert(EventAttempt).values(values))
+        assert look(app).verdict.level == level
 
 
 def test_what_waits_for_other_workers_is_found_by_an_index(database: Database) -> None:

@@ -232,7 +232,7 @@ def test_the_service_runs_in_its_parts_and_ops_can_see_it(
     catcher.wait_for(3, to="ada@example.com")
     assert "paused" in terminals.run(pause)
     assert "resumed" in terminals.run(resume)
-    assert "closed" in terminals.run(transports)
+    assert "usable" in terminals.run(transports)
     assert "paused" in terminals.run(rest.replace("primary", "default"))
     assert "250" in terminals.run(test)
     catcher.wait_for(1, to="you@example.com")

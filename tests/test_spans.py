@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from opentelemetry import trace as otel
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from mailer import InvalidEmail, delivery, dispatch, dispatch_many
+from mailer import Filters, InvalidEmail, delivery, dispatch, dispatch_many
 from mailer.db import Database
 from mailer.state import of
 
@@ -62,6 +62,28 @@ def traced(
 
 def named(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
     return [span for span in spans.get_finished_spans() if span.name == name]
+
+
+class _Broken(SpanProcessor):
+    """What an application may have: it raises at each end of a span of an attempt."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.name == "mailer.send":
+            raise RuntimeError("the exporter is broken")
+
+
+def test_a_trace_that_fails_has_no_email_sent_twice(traced: Flask, smtp: SMTPServer) -> None:
+    provider = otel.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    processors = provider._active_span_processor._span_processors
+    provider.add_span_processor(_Broken())
+    try:
+        with pytest.raises(RuntimeError, match="the exporter is broken"):
+            sent_by(traced)
+    finally:
+        provider._active_span_processor._span_processors = processors
+    (row,) = of(traced).ledger.list(Filters(), 10)
+    assert (row.status, len(smtp.messages)) == ("sent", 1)
 
 
 def context(span: ReadableSpan) -> otel.SpanContext:

@@ -141,10 +141,13 @@ def due(connection: sa.Connection) -> list[str]:
 
 
 def overdue(connection: sa.Connection) -> float | None:
-    """Return for how many seconds a job has waited for a worker; None: none waits."""
-    waited = sa.func.max(now() - sa.type_coerce(Job.lease_until, sa.Double))
-    seconds = connection.scalar(sa.select(waited).where(IS_OPEN))
-    return seconds if seconds is not None and seconds >= 0 else None
+    """Return for how many seconds a job has waited while no worker is at work on any; None: none
+    waits, or its turn comes."""
+    waited = now() - sa.type_coerce(Job.lease_until, sa.Double)
+    longest, least = connection.execute(
+        sa.select(sa.func.max(waited), sa.func.min(waited)).where(IS_OPEN)
+    ).one()
+    return longest if longest is not None and least >= 0 else None
 
 
 _POISON = f"given up: {CRASHES_ALLOWED} workers in a row were lost before they ended its next step"

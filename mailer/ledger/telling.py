@@ -22,6 +22,8 @@ from ..models import (
 )
 from .events import TRIED_FOR_SECONDS
 
+_QUIET_SECONDS = 60.0
+"""Who tells anything ends an attempt within so long."""
 LEASE_SECONDS = 120.0
 """An attempt takes some 15 seconds, and as long as a name takes to be resolved."""
 PROBED_AFTER = 5
@@ -115,9 +117,18 @@ _OVERDUE = sa.select(
 ).where(_is_told)
 
 
+_IS_TELLING = (
+    sa.select(EventAttempt.ended_at > now() - _QUIET_SECONDS)
+    .order_by(EventAttempt.id.desc())
+    .limit(1)
+)
+
+
 def overdue(connection: sa.Connection) -> float | None:
-    """Return for how many seconds an event could have been told, less the rest of its webhook;
-    None: none is due."""
+    """Return for how many seconds an event could have been told, less the rest of its webhook,
+    while nobody is told anything; None: none is due, or its turn comes."""
+    if connection.scalar(_IS_TELLING):
+        return None
     seconds = [
         due if rested is None else min(due, rested)
         for due, rested in connection.execute(_OVERDUE)

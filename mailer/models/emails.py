@@ -222,7 +222,8 @@ class Attempt(Base):
     number: Mapped[int]
     ended_at: Mapped[datetime] = mapped_column(Instant)
     seconds: Mapped[float | None] = mapped_column(sa.Double)
-    """From when the email was to be rendered until its outcome was known; None: nobody knows."""
+    """From when the email was to be rendered until its outcome was known; of those that travelled
+    at once the time of all. None: nobody knows."""
     outcome: Mapped[str] = mapped_column(sa.String(20))
     """A `mailer.outcome.Kind`, or ``crashed`` when the lease ran out."""
     status: Mapped[str] = mapped_column(sa.String(10))

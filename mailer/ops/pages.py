@@ -33,8 +33,10 @@ NAVIGATION = (
 
 
 def page(name: str, /, *, status: int = 200, **context: object) -> Response:
-    """Return page ``ops/NAME.html``; to a request of its live part, ``ops/_NAME.html`` alone."""
-    html = render_template(f"ops/{'_' if is_part() else ''}{name}.html", **context)
+    """Return page ``ops/NAME.html``; to a request of its live part, ``ops/_NAME.html`` alone, if it
+    has one."""
+    names = [f"ops/_{name}.html"] if is_part() else []
+    html = render_template([*names, f"ops/{name}.html"], **context)
     response = make_response(html, status)
     response.headers["Vary"] = "HX-Request, Cookie"
     return response

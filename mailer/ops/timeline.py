@@ -37,7 +37,7 @@ class Entry(NamedTuple):
     """When it happened last; None: it happened once."""
     times: int = 1
     took: str = ""
-    """How long it took, the longest of several; empty: nobody knows, or no time at all."""
+    """How long it took, the longest of several; empty: nobody knows."""
 
 
 def timeline(history: History, told: Sequence[Any]) -> list[Entry]:

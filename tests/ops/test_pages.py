@@ -38,6 +38,14 @@ def test_a_live_part_is_no_page(sign_in: SignIn) -> None:
     assert "HX-Request" in part.headers["Vary"]
 
 
+@pytest.mark.parametrize("path", ["/ops/audit", "/ops/suppressions", "/ops/keys", "/ops/nothing"])
+def test_a_page_without_a_live_part_is_whole_however_it_is_asked_for(
+    sign_in: SignIn, path: str
+) -> None:
+    answer = sign_in("admin").get(path, headers={"HX-Request": "true"})
+    assert answer.status_code < 500
+
+
 def test_the_manifest_says_what_is_vendored() -> None:
     packages = json.loads((VENDOR / "manifest.json").read_text())
     named = {"manifest.json"}
