@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from .health import Way, hindrance, ways
+from .ledger import Filters
 from .ledger.queries import History
 from .ledger.sweeping import CRASHES_ALLOWED
 from .models import Status
@@ -42,19 +43,45 @@ _NOT_SENT = {
 """How the words of an attempt begin of which no server knows, and why."""
 
 
-def hindrance_of(state: State, history: History) -> str | None:
-    """Return why nothing of the lane of an email can leave now; None: it can, or nothing waits."""
+def following(state: State, history: History) -> dict[int, Sentence]:
+    """Say what happens to each delivery of an email next, by its id."""
     waits = any(one.status == Status.QUEUED for one in history.deliveries)
-    return hindrance(state, history.email.lane) if waits else None
+    hindered = hindrance(state, history.email.lane) if waits else None
+    held = held_back(state, history)
+    return {
+        one.id: what_happens_next(
+            one,
+            history.email,
+            history.attempts[one.id],
+            hindered=hindered,
+            is_held=one.id in held,
+        )
+        for one in history.deliveries
+    }
+
+
+def held_back(state: State, history: History) -> frozenset[int]:
+    """Return the deliveries of an email that a retry leaves as they are: their recipients are
+    suppressed."""
+    _, held = state.ledger.held_back(Filters(email_id=history.email.id), None)
+    return frozenset(one.delivery_id for one in held)
 
 
 def what_happens_next(
-    delivery: Any, email: Any, attempts: Sequence[Any], *, hindered: str | None
+    delivery: Any,
+    email: Any,
+    attempts: Sequence[Any],
+    *,
+    hindered: str | None,
+    is_held: bool = False,
 ) -> Sentence:
-    """Say what happens to a delivery next, and when. ``hindered``: of `hindrance_of`."""
+    """Say what happens to a delivery next, and when. ``hindered``: why nothing of its lane can
+    leave; ``is_held``: as `held_back` says."""
     words: Sentence
     stays = f" Now nothing of its lane can leave: {hindered}." if hindered else ""
     match delivery.state:
+        case "deferred" if is_held:
+            words = ("It ends as suppressed ", *_ahead(delivery.due_at), *_limit(delivery), ".")
         case "deferred":
             number = f": attempt {delivery.attempts + 1} of {delivery.attempts_allowed}"
             again = ("It is tried again ", *_ahead(delivery.due_at), number, *_limit(delivery))
@@ -74,24 +101,11 @@ def what_happens_next(
             words = ("Nothing more happens: the server had it, and it came back.",)
         case Status.SENT:
             words = (f"Nothing more happens: {_where(attempts)}.",)
-        case Status.UNKNOWN if email.erased_at:
-            unless = " if it has; its content was erased, so it cannot be sent again."
-            words = (
-                "Nothing happens by itself: the server may have it. ",
-                Verb.RESOLVE_SENT,
-                unless,
-            )
         case Status.UNKNOWN:
-            words = (
-                "Nothing happens by itself: the server may have it. ",
-                Verb.RESOLVE_SENT,
-                " if it has, or ",
-                Verb.RESOLVE_RESEND,
-                " to send it, perhaps for the second time.",
-            )
+            words = _undecided(email)
         case _ if email.erased_at:
             words = ("Nothing more happens: its content was erased, so it cannot be sent again.",)
-        case Status.SUPPRESSED:
+        case _ if is_held or delivery.state == Status.SUPPRESSED:
             unless = " sends it, once its recipient is not suppressed any more."
             words = ("Nothing happens by itself: ", Verb.RETRY, unless)
         case _:
@@ -99,11 +113,20 @@ def what_happens_next(
     return words
 
 
+def _undecided(email: Any) -> Sentence:
+    begin = ("Nothing happens by itself: the server may have it. ", Verb.RESOLVE_SENT)
+    if email.erased_at:
+        return (*begin, " if it has; its content was erased, so it cannot be sent again.")
+    again = " to send it, perhaps for the second time."
+    return (*begin, " if it has, or ", Verb.RESOLVE_RESEND, again)
+
+
 def evidence(state: State, history: History) -> dict[int, list[Evidence]]:
     """Return what is known of each delivery, by its id: the last reply, what was reported and done,
     and what stands in the way of those that wait."""
     waits = any(one.status == Status.QUEUED for one in history.deliveries)
     of_lane = _of_lane(state, history.email.lane) if waits else []
+    held = held_back(state, history)
     found = {}
     for delivery in history.deliveries:
         known = [*_last_reply(history.attempts[delivery.id])]
@@ -111,7 +134,7 @@ def evidence(state: State, history: History) -> dict[int, list[Evidence]]:
         known += _last_act(history.audit[delivery.id])
         if delivery.status == Status.QUEUED:
             known += of_lane
-        if delivery.status == Status.SUPPRESSED:
+        if delivery.status == Status.SUPPRESSED or delivery.id in held:
             known += _suppressions(state, delivery.recipient, history.email.category)
         found[delivery.id] = known
     return found

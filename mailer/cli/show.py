@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from flask.cli import with_appcontext
 from ..ledger.queries import History
 from ..outcome import said, took
 from ..state import State, current
-from ..why import hindrance_of, what_happens_next
+from ..why import Sentence, following
 from . import output
 
 _OF_REPORT = (
@@ -46,11 +46,11 @@ def show(ctx: click.Context, email_id: str, as_json: bool) -> None:
     state = current()
     history = state.ledger.show(whole_id(state, email_id))
     commands = output.commands(ctx)
-    hindered = hindrance_of(state, history)
+    nexts = following(state, history)
     if as_json:
-        output.print_json(_document(history, commands, hindered))
+        output.print_json(_document(history, commands, nexts))
     else:
-        _print(history, commands, hindered)
+        _print(history, commands, nexts)
 
 
 def whole_id(state: State, prefix: str) -> str:
@@ -58,7 +58,7 @@ def whole_id(state: State, prefix: str) -> str:
     return state.ledger.find(prefix.strip().lower())
 
 
-def _print(history: History, commands: str, hindered: str | None) -> None:
+def _print(history: History, commands: str, nexts: Mapping[int, Sentence]) -> None:
     email = history.email
     addresses = {
         field: ", ".join(f"{name} <{address}>" if name else address for name, address in pairs)
@@ -104,9 +104,7 @@ def _print(history: History, commands: str, hindered: str | None) -> None:
         )
         for at, event in _events(history, delivery.id, delivery.recipient):
             click.echo(f"  {output.local(at)}  {output.printable(event)}")
-        attempts = history.attempts[delivery.id]
-        following = what_happens_next(delivery, email, attempts, hindered=hindered)
-        words = output.sentence(following, email.id, commands)
+        words = output.sentence(nexts[delivery.id], email.id, commands)
         click.echo(f"  {output.printable(words)}")
 
 
@@ -174,7 +172,7 @@ def _instant(instant: datetime) -> str:
     return f"{output.local(instant)} {output.zone()}"
 
 
-def _document(history: History, commands: str, hindered: str | None) -> dict[str, Any]:
+def _document(history: History, commands: str, nexts: Mapping[int, Sentence]) -> dict[str, Any]:
     email = history.email
     return {
         "id": email.id,
@@ -201,12 +199,12 @@ def _document(history: History, commands: str, hindered: str | None) -> dict[str
         ],
         "idempotency_key": email.idempotency_key,
         "request_id": email.request_id,
-        "deliveries": list(_delivery_documents(history, commands, hindered)),
+        "deliveries": list(_delivery_documents(history, commands, nexts)),
     }
 
 
 def _delivery_documents(
-    history: History, commands: str, hindered: str | None
+    history: History, commands: str, nexts: Mapping[int, Sentence]
 ) -> Iterator[dict[str, Any]]:
     for one in history.deliveries:
         columns = ("recipient", "state", "outcome", "attempts_allowed", "due_at", "expires_at")
@@ -230,9 +228,5 @@ def _delivery_documents(
                 {name: getattr(report, name) for name in _OF_REPORT}
                 for report in history.reports[one.id]
             ],
-            "next": output.sentence(
-                what_happens_next(one, history.email, history.attempts[one.id], hindered=hindered),
-                history.email.id,
-                commands,
-            ),
+            "next": output.sentence(nexts[one.id], history.email.id, commands),
         }

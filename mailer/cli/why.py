@@ -8,7 +8,7 @@ import click
 from flask.cli import with_appcontext
 
 from ..state import current
-from ..why import evidence, hindrance_of, what_happens_next
+from ..why import evidence, following
 from . import output
 from .show import whole_id
 
@@ -31,17 +31,12 @@ def why(ctx: click.Context, email_id: str, as_json: bool) -> None:
     history = state.ledger.show(whole_id(state, email_id))
     commands = output.commands(ctx)
     email = history.email
-    hindered = hindrance_of(state, history)
-    known = evidence(state, history)
+    nexts, known = following(state, history), evidence(state, history)
     documents: list[dict[str, Any]] = [
         {
             "recipient": one.recipient,
             "state": one.outcome,
-            "next": output.sentence(
-                what_happens_next(one, email, history.attempts[one.id], hindered=hindered),
-                email.id,
-                commands,
-            ),
+            "next": output.sentence(nexts[one.id], email.id, commands),
             "evidence": [
                 {"subject": each.subject, "words": output.sentence(each.words, email.id, commands)}
                 for each in known[one.id]

@@ -100,6 +100,18 @@ def let_be_known(
     of(app).traffic.shared.update(key(transport), change)
 
 
+def test_a_retry_is_not_offered_to_whom_it_would_not_send(run: Run, catcher: Catcher) -> None:
+    catcher.script("rcpt", "550 5.1.1 no such user")
+    email_id = run(*HELLO).stdout.strip()
+    sentence = f"`mailer retry {email_id}` sends it, once its recipient is not suppressed any more."
+    said = run("why", email_id).stdout
+    assert sentence in said
+    assert "suppressed for all mail" in said
+    assert sentence in run("show", email_id).stdout
+    run("suppressions", "remove", "ann@example.com")
+    assert "sends it, with fresh attempts." in run("why", email_id).stdout
+
+
 def test_what_people_did_and_why_it_is_suppressed_is_told(run: Run, app: Flask) -> None:
     run("suppressions", "add", "ann@example.com")
     email_id = run(*HELLO).stdout.strip()

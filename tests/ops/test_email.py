@@ -408,3 +408,19 @@ def test_a_viewer_is_offered_nothing_to_do(app: Flask, sign_in: SignIn) -> None:
         connection.execute(sa.update(Delivery).values(status="failed"))
     assert "/retry" not in sign_in("viewer").get(f"/ops/emails/{email_id}").text
     assert "/retry" in sign_in("operator").get(f"/ops/emails/{email_id}").text
+
+
+def test_whom_a_retry_would_not_send_to_has_no_button_for_it(
+    app: Flask, catcher: Catcher, sign_in: SignIn
+) -> None:
+    catcher.script("rcpt", "550 5.1.1 no such user")
+    email_id = accept(app)
+    browser = sign_in("operator")
+    page = browser.get(f"/ops/emails/{email_id}").text
+    assert "once its recipient is not suppressed any more" in words(page)
+    assert "Retry: ada@example.com" not in page
+    found = re.search(r'href="(/ops/suppressions[^"]+)">Its suppression<', page)
+    assert found
+    assert "550 5.1.1 no such user" in browser.get(found[1]).text
+    of(app).ledger.unsuppress(actor="ann", addresses=["ada@example.com"])
+    assert "Retry: ada@example.com" in browser.get(f"/ops/emails/{email_id}").text

@@ -14,7 +14,7 @@ from ...ledger.queries import History
 from ...models import OPEN, RETRYABLE
 from ...rendition import rendition
 from ...state import current
-from ...why import evidence, hindrance_of, what_happens_next
+from ...why import evidence, following, held_back
 from .. import access
 from ..blueprint import Answer, view
 from ..message import shown
@@ -27,16 +27,12 @@ def email(email_id: str) -> Answer:
     """Show it."""
     state = current()
     history = known(email_id)
-    hindered = hindrance_of(state, history)
-    following = {
-        one.id: what_happens_next(one, history.email, history.attempts[one.id], hindered=hindered)
-        for one in history.deliveries
-    }
     return page(
         "email",
         email=history.email,
         history=history,
-        following=following,
+        following=following(state, history),
+        held=held_back(state, history),
         evidence=evidence(state, history),
         timeline=timeline(history, state.ledger.told(email_id)),
         retryable={*RETRYABLE, "deferred"},
