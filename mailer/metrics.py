@@ -124,6 +124,18 @@ def _open(counts: Counts) -> Iterator[Metric]:
         {(lane,): counts.due_seconds.get(lane, 0.0) for lane in LANES},
     )
     yield _gauge(
+        "mailer_other_due_seconds",
+        "For how long a job, or a webhook's event, has been due and no worker was at work on any.",
+        ("queue",),
+        {(JOBS,): counts.job_due_seconds or 0.0, (WEBHOOKS,): counts.event_due_seconds or 0.0},
+    )
+    yield _gauge(
+        "mailer_failing_webhooks",
+        "Webhooks whose last attempt failed.",
+        (),
+        {(): len(counts.failing_webhooks)},
+    )
+    yield _gauge(
         "mailer_lane_paused",
         "Whether somebody paused a lane.",
         ("lane",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from . import health, presence
 from .errors import LedgerUnavailable
@@ -53,10 +54,10 @@ class Reason(NamedTuple):
     words: str
     """They may name servers."""
     about: str = ""
-    """``transport``, ``lane`` (what makes it rest), ``due`` (a lane's mail) or ``failed``: where a
-    person looks next. Empty: not in the console."""
+    """``transport``, ``lane`` (what makes it rest), ``due`` (a lane's mail), ``webhook`` or
+    ``failed``: where a person looks next. Empty: not in the console."""
     name: str = ""
-    """Of the transport or the lane."""
+    """Of the transport or the lane, or the webhook's id."""
 
 
 class Verdict(NamedTuple):
@@ -106,6 +107,7 @@ def _look(
         *(Reason(words, "transport", one.name) for one in transports for words in one.alerts),
         *_waiting(counts),
         *map(Reason, health.neglected(state, counts)),
+        *_failing_webhooks(counts),
         *_growing(lately),
         *_failing(lately),
         *_undecided(counts),
@@ -147,6 +149,16 @@ def _waiting(counts: Counts) -> list[Reason]:
         for lane, seconds in sorted(counts.due_seconds.items())
         if seconds > health.WAITS_SECONDS and lane not in counts.paused
     ]
+
+
+def _failing_webhooks(counts: Counts) -> list[Reason]:
+    found = []
+    for id, one in counts.failing_webhooks.items():
+        if one.seconds > health.WAITS_SECONDS:
+            host = urlsplit(one.url).hostname  # the rest may be what lets one in
+            words = f"webhook {host} has failed for {one.seconds:.0f} s"
+            found.append(Reason(words, "webhook", id))
+    return found
 
 
 def _growing(flow: Flow) -> list[Reason]:

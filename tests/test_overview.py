@@ -230,6 +230,20 @@ def test_webhooks_that_nobody_tells_are_worth_a_look(app: Flask) -> None:
     assert look(app).verdict.level == "good"
 
 
+def test_a_webhook_that_fails_is_worth_a_look(app: Flask) -> None:
+    state = of(app)
+    made = webhooks.create(state, "https://127.0.0.1/s3cret", ["email.queued"], actor="ann")
+    for ago, reasons in (
+        (50, []),
+        (70, [("webhook 127.0.0.1 has failed for 70 s", "webhook", made.id)]),
+    ):
+        with state.database.begin() as connection:
+            connection.execute(sa.update(Webhook).values(failing_since=now() - ago, failures=3))
+        assert look(app).verdict.reasons == reasons
+    webhooks.update(state, made.id, status="disabled", actor="ann")
+    assert look(app).verdict.level == "good"
+
+
 def test_webhooks_that_are_told_one_after_another_are_not_neglected(app: Flask) -> None:
     state = of(app)
     webhooks.create(state, "https://127.0.0.1/", ["email.queued"], actor="ann")

@@ -64,6 +64,8 @@ class Counts(NamedTuple):
     """For how long a job has waited for a worker; None: none waits."""
     event_due_seconds: float | None
     """For how long a webhook could have been told an event; None: none is due."""
+    failing_webhooks: dict[str, telling.Failing]
+    """By id: those that were told nothing successfully of late."""
 
 
 def is_due(connection: sa.Connection, lanes: Sequence[str]) -> bool:
@@ -146,6 +148,7 @@ def counts(connection: sa.Connection) -> Counts:
         sweeping.seconds_since_scheduled(connection),
         jobs.overdue(connection),
         telling.overdue(connection),
+        telling.failing(connection),
     )
 
 

@@ -137,6 +137,24 @@ def overdue(connection: sa.Connection) -> float | None:
     return max(seconds, default=None)
 
 
+class Failing(NamedTuple):
+    """A webhook whose last attempt failed."""
+
+    url: str
+    seconds: float
+    """For how long it has failed."""
+
+
+_FAILING = sa.select(
+    Webhook.id, Webhook.url, sa.type_coerce(now() - Webhook.failing_since, sa.Double)
+).where(Webhook.disabled_at.is_(None), Webhook.failing_since.is_not(None))
+
+
+def failing(connection: sa.Connection) -> dict[str, Failing]:
+    """Return the webhooks that fail, by their ids; those that are disabled rest."""
+    return {id: Failing(url, seconds) for id, url, seconds in connection.execute(_FAILING)}
+
+
 _due = (
     sa.select(Event.id)
     .where(Event.webhook_id == sa.bindparam("webhook_"), IS_PENDING, Event.due_at <= now())

@@ -8,6 +8,8 @@ from itertools import chain
 from flask import Request
 from werkzeug.exceptions import BadRequest
 
+from ..state import current
+
 ID_MAX = 2**63 - 1
 """As large as ids of rows can be."""
 
@@ -38,3 +40,10 @@ def form_job_id(given: str) -> str:
         return str(uuid.UUID(given))
     except ValueError:
         raise BadRequest(f"job_id: expected a UUID, got {given[:60]!r}") from None
+
+
+def refuse_suppressed(*addresses: str, category: str | None = None) -> None:
+    """Raise ValueError if an address is not to be mailed, or not mail of a category."""
+    for one in current().ledger.suppressions_of(addresses):
+        if one.category in {"", category}:
+            raise ValueError(f"{one.address} is suppressed ({one.origin}): nothing is sent there")

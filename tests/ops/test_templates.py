@@ -217,6 +217,11 @@ def test_a_test_that_cannot_be_sent_says_why(app: Flask, sign_in: SignIn, catche
     context = typed(name="Ben")
     wrong = submit(browser, f"{at}/send", at=at, address="eve@example.com", context=context)
     assert "is undefined" in unescape(wrong.text)
+    of(app).ledger.suppress(["gone@example.com"], origin="bounce")
+    wrong = submit(browser, f"{at}/send", at=at, address="gone@example.com", once="5")
+    assert wrong.status_code == 422
+    assert "gone@example.com is suppressed (bounce): nothing is sent there" in wrong.text
+    assert of(app).ledger.list(Filters(), 10) == []
     assert catcher.messages() == []
 
 

@@ -138,7 +138,7 @@ def test_nothing_is_sent_to_an_address_that_is_suppressed(
     browser, page = sign_in("operator"), "/ops/transports/first"
     answer = submit(browser, f"{page}/test", at=page, address="Ann@example.com")
     assert answer.status_code == 422
-    assert "Ann@example.com is suppressed (complaint): nothing is sent there" in answer.text
+    assert "ann@example.com is suppressed (complaint): nothing is sent there" in answer.text
     assert catcher.counts["connections"] == 0
     assert of(app).ledger.acts(5, action="send test")[0] == []
     assert submit(browser, f"{page}/test", at=page, address="ben@example.com").status_code == 200

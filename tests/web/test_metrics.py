@@ -12,11 +12,11 @@ import yaml
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
-from mailer import delivery, dispatch, presence
+from mailer import delivery, dispatch, presence, webhooks
 from mailer.dev.catcher import Catcher
-from mailer.models import LANES, Email
+from mailer.models import LANES, Email, Job, Webhook
 from mailer.state import of
-from tests.conftest import AppFactory
+from tests.conftest import AppFactory, let_time_pass
 from tests.test_tallies import let_it_be
 from tests.worker import CHECKOUT
 
@@ -123,6 +123,12 @@ def test_how_it_is(app: Flask) -> None:
     presence.announce(state.traffic.shared, "tests@host")
     state.ledger.pause("bulk", actor="ada")
     state.jobs_bell.ring("jobs", "one")
+    state.ledger.add_job("waits", "retry", {"ids": [], "below": 9}, actor="ann", total=0)
+    let_time_pass(state.database, "lease_until", 200, model=Job)
+    state.config["MAILER_WEBHOOK_ALLOW"] = ["127.0.0.1"]
+    webhooks.create(state, "https://127.0.0.1/", ["email.bounced"], actor="ann")
+    with state.database.begin() as connection:
+        connection.execute(sa.update(Webhook).values(failing_since=1.0))
     state.ledger.pause_transport("default", actor="ada")
     with app.app_context():
         dispatch(to="ada@example.com", subject="Hello", text="t")
@@ -133,6 +139,9 @@ def test_how_it_is(app: Flask) -> None:
     assert value(found, "mailer_workers") == 1
     assert value(found, "mailer_doorbells_total", lane="jobs", result="rung") == 1
     assert value(found, "mailer_doorbells_total", lane="webhooks") == 0
+    assert value(found, "mailer_other_due_seconds", queue="jobs") == pytest.approx(200, abs=10)
+    assert value(found, "mailer_other_due_seconds", queue="webhooks") == 0
+    assert value(found, "mailer_failing_webhooks") == 1
     assert value(found, "mailer_open_deliveries", lane="default", state="due") == 1
     assert value(found, "mailer_open_deliveries") == 1
     assert value(found, "mailer_oldest_due_seconds", lane="default") == pytest.approx(100, abs=10)

@@ -21,6 +21,7 @@ from ...template import EmailTemplate
 from ...web.security import MAX_BODY_BYTES
 from .. import access
 from ..blueprint import FRAME, Answer, console, view
+from ..given import refuse_suppressed
 from ..limits import TESTS, in_words
 from ..pages import page
 
@@ -106,7 +107,7 @@ def send_template(name: str) -> Answer:
     is_new = False
     try:
         email_id, is_new = _sent(found, typed, address)
-    except MailerError as problem:
+    except (MailerError, ValueError) as problem:
         return _shown(found, typed, status=422, wrong=str(problem), address=address)
     finally:
         if not is_new:
@@ -116,7 +117,7 @@ def send_template(name: str) -> Answer:
 
 def _sent(found: EmailTemplate, typed: Typed, address: str) -> tuple[str, bool]:
     """Accept a test; return its email's id, and False if the form had sent it before. Raises
-    MailerError."""
+    MailerError, or ValueError when it would not be sent there."""
     content = _rendered(found, typed, address or RECIPIENT)
     wanted = Request(
         to=address,
@@ -128,6 +129,7 @@ def _sent(found: EmailTemplate, typed: Typed, address: str) -> tuple[str, bool]:
         idempotency_key=f"console:{request.form.get('once', '')[:60]}",
     )
     drafted = dispatcher.drafted(wanted)
+    refuse_suppressed(*drafted.recipients, category=found.category)
     with current().database.session() as session:
         (recorded,) = dispatcher.accept([drafted], session, by=access.actor())
         if recorded.new:

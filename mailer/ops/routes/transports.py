@@ -14,6 +14,7 @@ from ...state import current
 from ...transport import Step
 from .. import access
 from ..blueprint import Answer, view
+from ..given import refuse_suppressed
 from ..limits import TESTS, in_words
 from ..pages import done, page
 
@@ -100,9 +101,7 @@ def resume_lane(lane: str) -> Answer:
 def _recipient(typed: str) -> str:
     """Return the address that was typed. Raises ValueError, also when it is suppressed."""
     address = addresses.parse(typed, allow_test_domains=True).email
-    for one in current().ledger.suppressions_of([address]):
-        if not one.category:
-            raise ValueError(f"{address} is suppressed ({one.origin}): nothing is sent there")
+    refuse_suppressed(address)
     return address
 
 
