@@ -217,6 +217,7 @@ def became(state: State, job: sa.Row[Any], *, after: int = 0) -> Became:
     """Count what became of the emails that were made of the next `COUNTED_AT_ONCE` lines behind
     one."""
     end = job.cursor if job.found["phase"] == "sending" else 0
+    after = min(after, end)
     to = min(after + COUNTED_AT_ONCE, end)
     with state.database.read() as connection:
         numbers = Counter(ledger.became(connection, job.id, after, to))

@@ -354,6 +354,7 @@ def test_what_became_of_its_emails_is_counted_part_by_part(
         ({"sent": 3, "queued": 1}, 8, False),
         ({"deleted": 1, "unknown": 1}, 11, True),
     ]
+    assert bulk.became(state, job, after=2**63 - 1) == ({}, 11, True)
 
 
 def test_its_emails_are_found_and_retried_apart_from_all_others(
