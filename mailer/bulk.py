@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from itertools import chain
+from types import SimpleNamespace
 from typing import IO, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -35,7 +36,7 @@ from .ledger import bulk as ledger
 from .ledger.record import uuid7
 from .preview import preview
 from .recipients import Form
-from .rendition import is_secret
+from .rendition import is_secret, subject
 from .state import State
 
 KIND = ledger.KIND
@@ -159,6 +160,12 @@ def stage(job: sa.Row[Any]) -> str:
     phase: str = job.found["phase"]
     status: str = job.status
     return {"queued": phase, "running": phase, "stopped": "cancelled"}.get(status, status)
+
+
+def mailed(state: State, job: sa.Row[Any]) -> str:
+    """Return what a bulk send mails: a template or, unless it is secret, a subject."""
+    shared = SimpleNamespace(**job.details["request"])
+    return str(shared.template or subject(state, shared))
 
 
 def start(state: State, job_id: str, *, actor: str, skip_bad: bool = False) -> bool:
