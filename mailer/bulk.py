@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from itertools import chain
+from types import SimpleNamespace
 from typing import IO, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -35,7 +36,7 @@ from .ledger import bulk as ledger
 from .ledger.record import uuid7
 from .preview import preview
 from .recipients import Form
-from .rendition import is_secret
+from .rendition import is_secret, subject
 from .state import State
 
 KIND = ledger.KIND
@@ -161,6 +162,12 @@ def stage(job: sa.Row[Any]) -> str:
     return {"queued": phase, "running": phase, "stopped": "cancelled"}.get(status, status)
 
 
+def mailed(state: State, job: sa.Row[Any]) -> str:
+    """Return what a bulk send mails: a template or, unless it is secret, a subject."""
+    shared = SimpleNamespace(**job.details["request"])
+    return str(shared.template or subject(state, shared))
+
+
 def start(state: State, job_id: str, *, actor: str, skip_bad: bool = False) -> bool:
     """Send one that was checked. False: it is being sent already, or was. Raises NotFound; Refused
     while it is checked, when it was cancelled, or when rows are bad and not to be skipped."""
@@ -217,6 +224,7 @@ def became(state: State, job: sa.Row[Any], *, after: int = 0) -> Became:
     """Count what became of the emails that were made of the next `COUNTED_AT_ONCE` lines behind
     one."""
     end = job.cursor if job.found["phase"] == "sending" else 0
+    after = min(after, end)
     to = min(after + COUNTED_AT_ONCE, end)
     with state.database.read() as connection:
         numbers = Counter(ledger.became(connection, job.id, after, to))

@@ -60,7 +60,7 @@ def drafted(state: State, job: sa.Row[Any], row: Row) -> Draft:
         context = {key: value for key, value in context.items() if key != "name"}
     request = replace(
         shared,
-        to=(row.name, row.to) if row.name else row.to,
+        to=row.recipient,
         context=context,
         locale=row.locale or shared.locale,
     )

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -59,6 +58,11 @@ class Row(NamedTuple):
     context: Mapping[str, Any] = {}
     wrong: str = ""
     """Why it cannot be read."""
+
+    @property
+    def recipient(self) -> str | tuple[str, str]:
+        """Whom it is for, as `dispatch` takes it."""
+        return (self.name, self.to) if self.name else self.to
 
 
 def read(chunks: Iterable[bytes], *, is_csv: bool) -> tuple[Form, Iterator[Part]]:
@@ -148,37 +152,15 @@ def rows(part: Part, form: Form, *, after: int = 0) -> Iterator[Row]:
     return _csv_rows(part, form, after) if form.delimiter else _json_rows(part, after)
 
 
-def without(part: Part, form: Form, address: str) -> Part:
-    """Return a part in which the rows of a person are blank, and those that name them and cannot be
-    read. ``address``: in lower case, its domain in ASCII."""
+def without(part: Part, form: Form, is_theirs: Callable[[Row, str], bool]) -> Part:
+    """Return a part in which the rows of a person are blank; ``is_theirs`` is given a row, and how
+    it is written."""
     lines = list(_lines([part.data]))
-    theirs = spellings(address)
     for row in rows(part, form):
         its = slice(row.line - part.first_line, row.last_line - part.first_line + 1)
-        written = b"".join(lines[its]).decode(errors="replace") if row.wrong else ""
-        if _email(row.to) in theirs or any(one in folded(written) for one in theirs):
+        if is_theirs(row, b"".join(lines[its]).decode(errors="replace")):
             lines[its] = [b"\n"] * (row.last_line - row.line + 1)
     return part._replace(data=b"".join(lines))
-
-
-def spellings(address: str) -> frozenset[str]:
-    """Return how a file may write an address whose domain is given in ASCII: as people write it,
-    too."""
-    local, _, domain = address.rpartition("@")
-    try:
-        return frozenset({address, folded(f"{local}@{domain.encode().decode('idna')}")})
-    except UnicodeError:
-        return frozenset({address})
-
-
-def folded(text: str) -> str:
-    """Return a text as it is compared: in lower case, with accents written in one way."""
-    return unicodedata.normalize("NFC", text.lower())
-
-
-def _email(to: str) -> str:
-    """Return what stands for the mailbox in ``a@b.example`` or ``Name <a@b.example>``."""
-    return folded(to.rpartition("<")[2].rstrip("> "))
 
 
 def _text(lines: Iterable[bytes], first_line: int) -> Iterator[str]:

@@ -109,7 +109,8 @@ def send(*, file: IO[bytes], dry_run: bool, skip_bad: bool, yes: bool, **argumen
 @with_appcontext
 def list_bulk(limit: int, as_json: bool) -> None:
     """List bulk sends, the newest first."""
-    rows, more = current().ledger.jobs(limit, kind=sends.KIND)
+    state = current()
+    rows, more = state.ledger.jobs(limit, kind=sends.KIND)
     if as_json:
         output.print_json({"bulk": [_document(row) for row in rows], "more": more})
     elif rows:
@@ -122,7 +123,7 @@ def list_bulk(limit: int, as_json: bool) -> None:
                     output.short(row.created_at),
                     row.done,
                     row.total,
-                    _what(row),
+                    sends.mailed(state, row),
                     row.details["name"],
                 )
                 for row in rows
@@ -151,7 +152,7 @@ def show(bulk_id: str, as_json: bool) -> None:
         [
             ("id", job.id),
             ("state", sends.stage(job)),
-            ("what", _what(job)),
+            ("what", sends.mailed(state, job)),
             ("file", job.details["name"]),
             ("created", f"{output.local(job.created_at)} by {job.actor}"),
             ("ended", output.local(job.ended_at) if job.ended_at else None),
@@ -311,11 +312,6 @@ def _print_left_out(job: sa.Row[Any], rows: Any) -> None:
     )
     if (more := sum(counts.values()) - len(rows)) > 0:
         click.echo(f"... and {more} more: mailer bulk report {job.id}")
-
-
-def _what(job: sa.Row[Any]) -> str:
-    shared = job.details["request"]
-    return str(shared["template"] or f'"{shared["subject"]}"')
 
 
 def _document(job: sa.Row[Any]) -> dict[str, Any]:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from .. import recipients
 from ..db import Database
 from ..expressions import now
-from ..models import IS_LEFT_OUT, LEFT_OUT, BulkPart, BulkRow, Delivery, Job
+from ..models import IS_LEFT_OUT, BulkPart, BulkRow, Delivery, Job
 from ..prepared import Prepared
-from ..recipients import Form, Part, folded, spellings
+from ..recipients import Part
 from .filters import OUTCOME_OF
-from .jobs import as_asked
 from .record import first_uuid7
 
 KIND = "bulk"
@@ -212,67 +209,6 @@ def rows_of(connection: sa.Connection, address: str) -> Sequence[sa.Row[Any]]:
     """Return the rows of a person, in the order of the sends."""
     statement = sa.select(BulkRow.__table__).where(BulkRow.address == address.lower())
     return connection.execute(statement.order_by(BulkRow.job_id, BulkRow.line)).all()
-
-
-def forget(connection: sa.Connection, address: str) -> None:
-    """Erase a person from files and rows. The row of an email stays, without the address."""
-    lower = address.lower()
-    # Before the rows, as a step has them.
-    of_bulk = sa.select(Job.id, Job.details, Job.found).where(Job.kind == KIND)
-    jobs = connection.execute(of_bulk.order_by(Job.id).with_for_update()).all()
-    theirs = BulkRow.address == lower
-    unsent = sa.delete(BulkRow).where(theirs, BulkRow.email_id.is_(None))
-    gone: dict[str, list[str | None]] = defaultdict(list)
-    for row in connection.execute(unsent.returning(BulkRow.job_id, BulkRow.left_out)):
-        gone[row.job_id].append(row.left_out)
-    connection.execute(sa.update(BulkRow).where(theirs).values(address=None))
-    reason = sa.func.lower(BulkRow.reason)
-    says_it = sa.or_(*(reason.contains(one, autoescape=True) for one in spellings(lower)))
-    connection.execute(sa.update(BulkRow).where(IS_LEFT_OUT, says_it).values(reason="erased"))
-    for job in jobs:
-        form = Form(**job.details["form"])
-        if _blank(connection, job.details["file"], form, lower) or gone[job.id]:
-            _count_out(connection, job, gone[job.id])
-
-
-def _blank(connection: sa.Connection, file_id: str, form: Form, address: str) -> bool:
-    """Make the rows of a person blank in a file. False: it has none."""
-    changed = False
-    first_lines = sa.select(BulkPart.first_line).where(BulkPart.file_id == file_id)
-    for first_line in connection.scalars(first_lines).all():
-        part = part_at(connection, file_id, first_line)
-        if part is None or not _may_name(part, address):
-            continue
-        if (blank := recipients.without(part, form, address)) != part:
-            of_it = (BulkPart.file_id == file_id, BulkPart.first_line == first_line)
-            connection.execute(sa.update(BulkPart).where(*of_it).values(data=blank.data))
-            changed = True
-    return changed
-
-
-def _may_name(part: Part, address: str) -> bool:
-    """Say whether a part is worth being read for an address. It may be written with escapes."""
-    text = folded(part.data.decode(errors="replace"))
-    return "\\" in text or '"' in address or any(one in text for one in spellings(address))
-
-
-def _count_out(connection: sa.Connection, job: sa.Row[Any], gone: Sequence[str | None]) -> None:
-    """Correct what a job counts; a step that was prepared with what is erased is not done."""
-    found = {**job.found, "rows": job.found["rows"] - len(gone)}
-    for kind in LEFT_OUT:
-        found[kind] -= gone.count(kind)
-    to_mail = gone.count(None) if found["phase"] == "sending" else 0
-    connection.execute(
-        sa.update(Job)
-        .where(Job.id == job.id)
-        .values(
-            found=found,
-            total=Job.total - to_mail,
-            claim=None,
-            status=sa.case((Job.status == "running", as_asked()), else_=Job.status),
-            wanted=None,
-        )
-    )
 
 
 def erase_files(connection: sa.Connection, keep_seconds: float) -> None:

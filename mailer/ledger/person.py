@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..db import Database
 from ..expressions import now
 from ..models import OPEN, AuditEntry, Delivery, Email, Report, Status
-from . import acts, bulk, operations, queries, tallying
+from . import acts, forgetting, operations, queries, tallying
 from .retention import erase_content
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def purge(database: Database, address: str, actor: str, *, dry_run: bool) -> Pur
             counted = _sum([_counted(part) for part in found if part], queued)
             return counted._replace(reports=reported)
     with database.begin() as connection:
-        bulk.forget(connection, address)  # before anything else is made of it
+        forgetting.forget(connection, address)  # before anything else is made of it
         cancelled = operations.cancel(connection, [_is(Delivery.recipient, address)], actor)
         entry = {"at": now(), "actor": actor, "action": "purged"}
         connection.execute(sa.insert(AuditEntry).values(entry))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 from flask import Flask, current_app, flash, make_response, redirect, render_template, request
 from flask.wrappers import Response
 from markupsafe import Markup
 
-from .. import rendition
+from .. import bulk, rendition
 from ..outcome import said
 from ..state import current
 from ..why import Sentence, Verb
@@ -105,10 +104,9 @@ _JOB_NAMES = {
 }
 
 
-def mailed(job: Any) -> str | None:
+def mailed(job: Any) -> str:
     """Write what a bulk send mails: a template or, unless it is secret, a subject."""
-    shared = SimpleNamespace(**job.details["request"])
-    return shared.template or rendition.subject(current(), shared)
+    return bulk.mailed(current(), job)
 
 
 def job_name(job: Any) -> str:

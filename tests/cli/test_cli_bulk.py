@@ -11,8 +11,10 @@ from threading import Thread
 import pytest
 from flask import Flask
 
-from mailer import jobs
+from mailer import bulk, jobs
 from mailer.dev.catcher import Catcher
+from mailer.drafting import Request
+from mailer.ledger.record import uuid7
 from mailer.state import of
 
 from .conftest import Run
@@ -32,9 +34,6 @@ def people(tmp_path: Path) -> Path:
 @pytest.fixture
 def waiting(app: Flask, monkeypatch: pytest.MonkeyPatch, people: Path, run: Run) -> str:
     """A bulk send that no worker has taken."""
-    from mailer import bulk
-    from mailer.drafting import Request
-
     monkeypatch.setattr(of(app).jobs_bell, "ring", lambda *of_what: False)
     job_id = "019a5c1e-7c3a-7cc0-8a53-8a6a1d0d7d5e"
     upload = bulk.Upload("people.csv", [PEOPLE.encode()], is_csv=True)
@@ -227,3 +226,15 @@ def test_an_export_has_the_rows_of_a_person(run: Run, waiting: str, app: Flask) 
         jobs.run(of(app), waiting, lambda told: None)
     (row,) = json.loads(run("export", "--address", "P3@shop.example").output)["bulk_rows"]
     assert (row["job_id"], row["line"], row["email_id"]) == (waiting, 5, None)
+
+
+def test_the_subject_of_security_mail_is_not_printed(app: Flask, run: Run, waiting: str) -> None:
+    for name, lane in (("open", "bulk"), ("s3cret", "critical")):
+        request = Request(subject=f"{name} subject", text="Hello.", lane=lane)
+        job_id, upload = uuid7(), bulk.Upload("people.csv", [PEOPLE.encode()], is_csv=True)
+        with app.app_context():
+            bulk.create(of(app), job_id, request, upload, actor="ann")
+    printed = run("bulk", "list").output + run("bulk", "show", job_id).output
+    assert "s3cret" not in printed
+    assert printed.count("[hidden subject]") == 2
+    assert "open subject" in printed

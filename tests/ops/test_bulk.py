@@ -126,6 +126,9 @@ def test_those_of_a_large_file_are_counted_apart_and_part_by_part(
     assert tiles(part)["Sent"] == 5
     assert "5 of 5 counted, each as it stood then, until" in part
     assert 'hx-trigger="load"' not in part
+    for more in ("after=2&sent=3", "after=999&sent=999", f"after=4&sent={2**63 - 1}"):
+        answer = browser.get(f"{path}/became?{more}", headers={"HX-Request": "true"})
+        assert (answer.status_code, "expected at least as many lines" in answer.text) == (400, True)
 
 
 def test_it_is_paused_resumed_and_cancelled(app: Flask, sign_in: SignIn) -> None:

@@ -99,6 +99,8 @@ def bulk_became(job_id: str) -> Answer:
     if not is_part():
         return make_response(redirect(url_for("ops.bulk_send", job_id=job.id), 303))
     after, *counted = (whole(name, request.args.get(name, "0")) for name in ("after", *_COUNTED))
+    if sum(counted) > min(after, job.details["lines"]):
+        abort(400, f"after: expected at least as many lines as were counted, got {after}")
     became = bulk.became(current(), job, after=after)
     became.numbers.update(dict(zip(_COUNTED, counted, strict=True)))
     return page("bulk_became", job=job, became=became, now=datetime.now(UTC))
