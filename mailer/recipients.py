@@ -128,7 +128,8 @@ def _parts(lines: Iterable[bytes], form: Form) -> Iterator[Part]:
 
 def _whole_rows(lines: Iterable[bytes], form: Form) -> Iterator[list[bytes]]:
     """Yield the lines of each row. Of CSV its reader says where one ends: within quotes a row goes
-    on, but not every quote begins some."""
+    on, but not every quote begins some. Raises UnreadableFile for a row of several lines that
+    cannot be read: with a quote that is not closed all rows up to the next one would be lost."""
     row: list[bytes] = []
 
     def taken() -> Iterator[bytes]:
@@ -141,8 +142,18 @@ def _whole_rows(lines: Iterable[bytes], form: Form) -> Iterator[list[bytes]]:
                 raise UnreadableFile(f"line {first}: expected a row of at most {ROW_MAX} bytes")
             yield line
 
-    ends = _cells(_text(taken(), 1), form.delimiter) if form.delimiter else taken()
-    for _ in ends:
+    if not form.delimiter:
+        for line in taken():
+            yield [line]
+            row.clear()
+        return
+    for last, cells, wrong in _cells(_text(taken(), 1), form.delimiter):
+        if len(row) > 1 and (wrong or len(cells) != len(form.columns)):
+            first = last - len(row) + 1
+            raise UnreadableFile(
+                f"line {first}: expected each quote to be closed; the row that begins here goes on"
+                f" to line {last}, and is none"
+            )
         yield row.copy()
         row.clear()
 
