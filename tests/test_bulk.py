@@ -383,6 +383,18 @@ def test_its_emails_are_found_and_retried_apart_from_all_others(
     assert state.ledger.acts(1)[0][0].about == f"state=failed bulk={asked}"
 
 
+@pytest.mark.parametrize("address", ["\u00c4gnes@shop.example", "\u0130pek@shop.example"])
+def test_its_emails_are_found_whatever_letters_an_address_begins_with(
+    state: State, catcher: Catcher, address: str
+) -> None:
+    job = run(state, create(state, f"email\n{address}\n", confirm=True))
+    with state.database.begin() as connection:
+        connection.execute(sa.update(Delivery).values(status="failed"))
+    filters = Filters(bulk=job.id, statuses={"failed"})
+    assert [row.recipient for row in state.ledger.search(filters, 50).rows] == [address]
+    assert [one.recipient for one in state.ledger.retry(filters, actor="ann")] == [address]
+
+
 def test_no_table_is_read_as_a_whole_for_what_became_of_its_emails(
     state: State, catcher: Catcher
 ) -> None:

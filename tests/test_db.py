@@ -230,7 +230,7 @@ def test_a_partial_index_has_the_condition_that_queries_say(database: Database) 
         for index in table.indexes
         if WHERE in index.info
     ]
-    assert len(partial) == 13
+    assert len(partial) == 14
     source = (
         "SELECT sql FROM sqlite_master WHERE name = :name"
         if database.is_sqlite

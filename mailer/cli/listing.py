@@ -12,7 +12,7 @@ from ..ledger import Filters
 from ..outcome import said
 from ..state import current
 from . import output
-from .filters import filter_options
+from .filters import check, filter_options
 
 # Enough of an id to hold its instant of 48 bits and 12 random ones; all 36 characters if not.
 _ID_LENGTHS = (18, 23, 36)
@@ -35,8 +35,10 @@ def list_deliveries(limit: int, as_json: bool, states: tuple[str, ...], **condit
       mailer list --recipient ann@example.com
       mailer list --code 550 --json
     """
+    state = current()
+    check(state, conditions)
     filters = Filters(statuses=frozenset(states) or None, **conditions)
-    found = current().ledger.list(filters, limit + 1)
+    found = state.ledger.list(filters, limit + 1)
     rows, more = found[:limit], len(found) > limit
     if as_json:
         output.print_json({"deliveries": [as_document(row) for row in rows], "more": more})

@@ -23,6 +23,13 @@ def future(text: str) -> datetime:
     return _instant(instants.future, text)
 
 
+def name(text: str) -> str:
+    """Read a name or an id, whatever it is of: no database holds what is not UTF-8, nor NUL."""
+    if not text.isprintable():
+        raise click.BadParameter(f"expected printable text, got {text!r}")
+    return text
+
+
 def address(text: str) -> str:
     """Read an address as the ledger has it."""
     try:

@@ -20,7 +20,7 @@ from ..ledger.operations import Changed
 from ..models import RETRYABLE, Status
 from ..state import State, current
 from . import output
-from .filters import filter_options
+from .filters import check, filter_options
 from .listing import as_document, print_deliveries
 from .show import whole_id
 
@@ -119,6 +119,7 @@ def _steer(
     if not (email_ids or states) and all(value is None for value in conditions.values()):
         raise click.UsageError("expected an id or a filter, so that it is not about everything")
     state = current()
+    check(state, conditions)
     ids = dict.fromkeys(whole_id(state, one) for one in email_ids) or [None]
     statuses = _narrow(allowed) & _narrow(states) if states else _narrow(allowed)
     chosen = [Filters(email_id=one, statuses=statuses, **conditions) for one in ids]

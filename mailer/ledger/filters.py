@@ -120,10 +120,8 @@ class Filters:
             over = Attempt.transport == self.transport
             elsewhere.append(sa.select(Attempt.id).where(is_its, over))
         if self.bulk is not None:
-            # By the address, which an index has; of the email's id none is kept.
-            is_its = BulkRow.address == sa.func.lower(Delivery.recipient)
-            of_bulk = sa.and_(BulkRow.job_id == self.bulk, BulkRow.email_id == Delivery.email_id)
-            elsewhere.append(sa.select(BulkRow.line).where(is_its, of_bulk))
+            is_its = BulkRow.email_id == Delivery.email_id
+            elsewhere.append(sa.select(BulkRow.line).where(is_its, BulkRow.job_id == self.bulk))
         for one in elsewhere:
             # PostgreSQL makes no join of a subquery that has an OFFSET.
             found.append((one.offset(0) if one_by_one else one).correlate(Delivery).exists())

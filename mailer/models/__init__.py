@@ -83,5 +83,5 @@ __all__ = [
     "Written",
 ]
 
-REVISION = "0017"
+REVISION = "0018"
 """The newest migration: the one that makes these tables."""

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from .base import WHERE, Base
 
+IS_ACCEPTED = sa.text("email_id IS NOT NULL")
 IS_LEFT_OUT = sa.text("left_out IS NOT NULL")
 LEFT_OUT = ("bad", "duplicate", "suppressed")
 """Why a row is not mailed."""
@@ -41,6 +42,7 @@ class BulkRow(Base):
 
     __table_args__ = (
         sa.Index("ix_mailer_bulk_rows_address", "address", "job_id"),
+        sa.Index("ix_mailer_bulk_rows_email", "email_id", "job_id", info={WHERE: IS_ACCEPTED}),
         sa.Index(
             "ix_mailer_bulk_rows_left_out",
             "job_id", "line",

@@ -178,7 +178,6 @@ def test_it_is_listed_shown_steered_and_reported(
     assert "done      5 of 5" in shown
     assert "done, 5 emails accepted" in run("bulk", "watch", waiting).output
     assert len(json.loads(run("list", "--bulk", waiting, "--json").output)["deliveries"]) == 5
-    assert run("list", "--bulk", "x").output == "no deliveries\n"
     assert run("retry", "--bulk", waiting, "--dry-run").output == "nothing to retry\n"
     path = tmp_path / "report.csv"
     assert run("bulk", "report", waiting, "--output", str(path)).exit_code == 0
@@ -238,3 +237,17 @@ def test_the_subject_of_security_mail_is_not_printed(app: Flask, run: Run, waiti
     assert "s3cret" not in printed
     assert printed.count("[hidden subject]") == 2
     assert "open subject" in printed
+
+
+@pytest.mark.parametrize("command", ["list", "retry", "cancel"])
+def test_a_bulk_send_that_is_not_there_is_no_filter(run: Run, waiting: str, command: str) -> None:
+    assert run(command, "--bulk", waiting).exit_code == 0
+    wrong = run(command, "--bulk", "WRONG")
+    assert wrong.exit_code != 0
+    assert "there is no" in wrong.output
+    assert "'WRONG'" in wrong.output
+    for option in ("--bulk", "--template"):
+        for text in ("\udce9", "\0"):
+            done = run(command, option, text)
+            assert done.exit_code == 2, done.output
+            assert f"expected printable text, got {text!r}" in done.output
