@@ -124,10 +124,7 @@ def instant(value: datetime | None) -> Markup:
     """Write an instant in UTC, which the browser turns into local time; a dash for None."""
     if value is None:
         return Markup("–")
-    shown = value.astimezone(UTC)
-    return Markup('<time datetime="{}">{} UTC</time>').format(
-        shown.isoformat(timespec="seconds"), f"{shown:%Y-%m-%d %H:%M:%S}"
-    )
+    return Markup('<time datetime="{}">{}</time>').format(*_in_utc(value))
 
 
 def ago(value: datetime | None) -> Markup:
@@ -146,9 +143,13 @@ def _relative(value: datetime | None, past: str) -> Markup:
         return Markup("–")
     seconds = (datetime.now(UTC) - value).total_seconds()
     words = past.format(span(seconds)) if seconds >= 0 else f"in {span(-seconds)}"
-    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
-        value.astimezone(UTC).isoformat(timespec="seconds"), words
-    )
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(*_in_utc(value), words)
+
+
+def _in_utc(value: datetime) -> tuple[str, str]:
+    """Write an instant for programs and for people."""
+    shown = value.astimezone(UTC)
+    return shown.isoformat(timespec="seconds"), f"{shown:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def is_ahead(value: datetime | None) -> bool:
