@@ -15,7 +15,7 @@ from ..outcome import said
 from ..state import current
 from ..why import Sentence, Verb
 from . import access
-from .blueprint import console
+from .blueprint import VIEWS, console
 
 NAVIGATION = (
     ("ops.overview", "Overview"),
@@ -73,10 +73,16 @@ def _of_every_page() -> dict[str, object]:
     return {
         "product_name": current_app.config["MAILER_PRODUCT_NAME"],
         "member": access.member(),
-        "navigation": NAVIGATION,
+        "navigation": _navigation(),
         "is_by_proxy": access.is_by_proxy(),
         "said": said,
     }
+
+
+def _navigation() -> list[tuple[str, str]]:
+    """Return what of the menu whoever makes this request may open."""
+    roles = {view.endpoint: view.role for view in VIEWS}
+    return [one for one in NAVIGATION if access.member_may(roles[one[0]] or "viewer")]
 
 
 _BADGES = {
