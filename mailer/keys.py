@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from . import paging
 from .db import Database
-from .errors import LedgerUnavailable, NotFound
-from .expressions import now
+from .errors import LedgerUnavailable, NotFound, Refused
+from .expressions import insert, now
 from .grants import SCOPES, Grant
 from .ledger import acts
 from .ledger.record import uuid7
@@ -46,14 +46,18 @@ class Page(NamedTuple):
     has_more: bool
 
 
-def create(database: Database, name: str, grant: Grant, *, actor: str) -> tuple[str, str]:
-    """Store a new key; return its id and the key, which cannot be had again. Raises ValueError."""
+def create(
+    database: Database, name: str, grant: Grant, *, actor: str, key_id: str | None = None
+) -> tuple[str, str]:
+    """Store a new key; return its id and the key, which cannot be had again. Raises ValueError, and
+    Refused where there is one with the id ``key_id``."""
     _check_name(name)
     token = _BEGINNINGS[grant.is_test] + secrets.token_urlsafe(32)
-    key_id = uuid7()
+    key_id = key_id or uuid7()
     with database.begin() as connection:
-        connection.execute(
-            sa.insert(ApiKey).values(
+        statement = (
+            insert(connection.dialect, ApiKey)
+            .values(
                 id=key_id,
                 name=name,
                 digest=_digest(token),
@@ -67,7 +71,11 @@ def create(database: Database, name: str, grant: Grant, *, actor: str) -> tuple[
                 created_at=now(),
                 expires_at=grant.expires_at,
             )
+            .on_conflict_do_nothing(index_elements=[ApiKey.id])
+            .returning(ApiKey.id)
         )
+        if connection.execute(statement).first() is None:
+            raise Refused(f"the key {key_id} was made already")
         acts.note(connection, actor, "make key", f"{name} {key_id}")
     return key_id, token
 

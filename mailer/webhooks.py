@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Literal, NamedTuple, get_args
 
 import sqlalchemy as sa
@@ -11,8 +12,8 @@ import sqlalchemy as sa
 from . import paging
 from .destination import Allowed, Forbidden, checked, parse
 from .doorbell import WEBHOOKS
-from .errors import NotFound
-from .expressions import now
+from .errors import NotFound, Refused
+from .expressions import insert, now
 from .ledger import acts, replaying, telling
 from .ledger.events import TYPES
 from .ledger.record import uuid7
@@ -40,9 +41,12 @@ class Page(NamedTuple):
     has_more: bool
 
 
-def create(state: State, url: str, types: Collection[str], *, actor: str) -> sa.Row[Any]:
-    """Make a webhook and return it, with its secret. Raises ValueError."""
-    webhook_id = uuid7()
+def create(
+    state: State, url: str, types: Collection[str], *, actor: str, webhook_id: str | None = None
+) -> sa.Row[Any]:
+    """Make a webhook and return it, with its secret. Raises ValueError, and Refused where there is
+    one with the id ``webhook_id``."""
+    webhook_id = webhook_id or uuid7()
     values = {
         "id": webhook_id,
         "url": _checked_url(state, url),
@@ -51,7 +55,14 @@ def create(state: State, url: str, types: Collection[str], *, actor: str) -> sa.
         "failures": 0,
     }
     with state.database.begin() as connection:
-        connection.execute(sa.insert(Webhook).values(**values, created_at=now()))
+        statement = (
+            insert(connection.dialect, Webhook)
+            .values(**values, created_at=now())
+            .on_conflict_do_nothing(index_elements=[Webhook.id])
+            .returning(Webhook.id)
+        )
+        if connection.execute(statement).first() is None:
+            raise Refused(f"the webhook {webhook_id} was made already")
         acts.note(connection, actor, "make webhook", webhook_id)
         return _get(connection, webhook_id)
 
@@ -121,8 +132,11 @@ def update(
 _AFRESH: dict[str, Any] = {"failures": 0, "failing_since": None, "rests_until": None}
 
 
-def rotate_secret(state: State, webhook_id: str, *, actor: str) -> sa.Row[Any]:
-    """Give it a new secret; the one before signs as well for a day. Raises NotFound."""
+def rotate_secret(
+    state: State, webhook_id: str, *, actor: str, replaces: str | None = None
+) -> sa.Row[Any]:
+    """Give it a new secret; the one before signs as well for a day. ``replaces``: the `digest` of
+    the one that it has to have yet. Raises NotFound, and Refused when it has another."""
     statement = (
         sa.update(Webhook)
         .where(Webhook.id == webhook_id)
@@ -133,10 +147,18 @@ def rotate_secret(state: State, webhook_id: str, *, actor: str) -> sa.Row[Any]:
         )
     )
     with state.database.begin() as connection:
+        before = _get(connection, webhook_id, lock=True)
+        if replaces not in {None, digest(before.secret)}:
+            raise Refused(f"the secret of webhook {webhook_id} was rotated already")
         connection.execute(statement)
         found = _get(connection, webhook_id)
         acts.note(connection, actor, "rotate secret", webhook_id)
     return found
+
+
+def digest(secret: str) -> str:
+    """Return what stands for a secret where it is not to be seen."""
+    return sha256(secret.encode()).hexdigest()[:16]
 
 
 def delete(state: State, webhook_id: str, *, actor: str) -> None:
@@ -217,8 +239,10 @@ def replay_since(
     return replayed
 
 
-def _get(connection: sa.Connection, webhook_id: str) -> sa.Row[Any]:
+def _get(connection: sa.Connection, webhook_id: str, *, lock: bool = False) -> sa.Row[Any]:
     statement = sa.select(Webhook.__table__).where(Webhook.id == webhook_id)
+    if lock:
+        statement = statement.with_for_update(key_share=True)
     if (row := connection.execute(statement).one_or_none()) is None:
         raise NotFound(f"there is no webhook {webhook_id!r}")
     return row

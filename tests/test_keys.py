@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import sqlalchemy as sa
 
 from mailer import keys
 from mailer.db import Database
-from mailer.errors import LedgerUnavailable, NotFound
+from mailer.errors import LedgerUnavailable, NotFound, Refused
 from mailer.grants import checked
+from mailer.ledger import acts
+from mailer.ledger.record import uuid7
 from mailer.models import ApiKey
 
 
@@ -32,6 +35,24 @@ def test_a_key_is_found_by_itself_alone_and_stored_nowhere(database: Database) -
         (row,) = connection.execute(sa.select(ApiKey.__table__))
     assert token not in str(row)
     assert len(token) >= 43  # 256 bits in base64
+
+
+def test_of_several_with_one_id_at_once_a_single_one_is_made(database: Database) -> None:
+    key_id = uuid7()
+
+    def make(number: int) -> str | None:
+        try:
+            return keys.create(database, f"{number}", checked(), actor="x", key_id=key_id)[1]
+        except Refused:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        (token,) = filter(None, pool.map(make, range(4)))
+    found = keys.find(database, token)
+    assert found is not None
+    assert found.id == key_id
+    with database.read() as connection:
+        assert len(acts.page(connection, 10)[0]) == 1
 
 
 def test_all_that_it_may_do_is_found(database: Database) -> None:

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from svix.webhooks import Webhook as Svix
 from mailer import dispatch, telling, webhooks
 from mailer.delivery import drain
 from mailer.dev.catcher import Catcher
+from mailer.errors import Refused
 from mailer.ledger import Filters, replaying
 from mailer.ledger.events import TYPES, Note, note
 from mailer.ledger.suppressions import add
@@ -537,6 +539,22 @@ def test_after_a_rotation_both_secrets_sign_for_a_day(state: State, hook: Any) -
     Standard(new).verify(hears.heard[1].body, hears.heard[1].headers)
     with pytest.raises(Exception, match="No matching signature"):
         Standard(made.secret).verify(hears.heard[1].body, hears.heard[1].headers)
+
+
+def test_a_secret_is_rotated_once_by_all_who_saw_the_one_before(state: State, hook: Any) -> None:
+    _, made = hook()
+
+    def rotate(_: int) -> bool:
+        try:
+            seen = webhooks.digest(made.secret)
+            webhooks.rotate_secret(state, made.id, actor="test", replaces=seen)
+        except Refused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(rotate, range(4))) == [False, False, False, True]
+    assert webhooks.get(state, made.id).previous_secret == made.secret
 
 
 def test_what_is_no_longer_allowed_is_not_told(

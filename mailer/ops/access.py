@@ -5,7 +5,17 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from urllib.parse import quote
 
-from flask import Response, current_app, g, make_response, redirect, request, session, url_for
+from flask import (
+    Response,
+    current_app,
+    flash,
+    g,
+    make_response,
+    redirect,
+    request,
+    session,
+    url_for,
+)
 from werkzeug.exceptions import Forbidden
 
 from .. import members
@@ -113,6 +123,8 @@ def _by_proxy() -> Member | None:
 def _to_sign_in() -> Response:
     if is_by_proxy():
         raise Forbidden("Nobody of this name is a member: mailer users add NAME --role viewer.")
+    if request.method == "POST":
+        flash("Your visit had ended: nothing was done. Sign in, and do it again.")
     address = url_for("ops.sign_in")
     if "HX-Request" not in request.headers:  # a form's address leads to the page around it
         address += f"?next={quote(request.full_path.rstrip('?'))}"

@@ -34,12 +34,13 @@ def whole(name: str, given: str) -> int:
     raise BadRequest(f"{name}: expected a whole number, got {given[:60]!r}")
 
 
-def form_job_id(given: str) -> str:
-    """Return the id that a form has for its job. Raises BadRequest."""
+def form_id(name: str, given: str) -> str:
+    """Return the id that a form has for what it makes, so that it makes one however often it is
+    sent. Raises BadRequest."""
     try:
         return str(uuid.UUID(given))
     except ValueError:
-        raise BadRequest(f"job_id: expected a UUID, got {given[:60]!r}") from None
+        raise BadRequest(f"{name}: expected a UUID, got {given[:60]!r}") from None
 
 
 def refuse_suppressed(*addresses: str, category: str | None = None) -> None:

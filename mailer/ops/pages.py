@@ -14,7 +14,7 @@ from ..outcome import said
 from ..state import current
 from ..why import Sentence, Verb
 from . import access
-from .blueprint import console
+from .blueprint import VIEWS, console
 
 NAVIGATION = (
     ("ops.overview", "Overview"),
@@ -74,10 +74,16 @@ def _of_every_page() -> dict[str, object]:
     return {
         "product_name": current_app.config["MAILER_PRODUCT_NAME"],
         "member": access.member(),
-        "navigation": NAVIGATION,
+        "navigation": _navigation(),
         "is_by_proxy": access.is_by_proxy(),
         "said": said,
     }
+
+
+def _navigation() -> list[tuple[str, str]]:
+    """Return what of the menu whoever makes this request may open."""
+    roles = {view.endpoint: view.role for view in VIEWS}
+    return [one for one in NAVIGATION if access.member_may(roles[one[0]] or "viewer")]
 
 
 _BADGES = {
@@ -124,10 +130,7 @@ def instant(value: datetime | None) -> Markup:
     """Write an instant in UTC, which the browser turns into local time; a dash for None."""
     if value is None:
         return Markup("–")
-    shown = value.astimezone(UTC)
-    return Markup('<time datetime="{}">{} UTC</time>').format(
-        shown.isoformat(timespec="seconds"), f"{shown:%Y-%m-%d %H:%M:%S}"
-    )
+    return Markup('<time datetime="{}">{}</time>').format(*_in_utc(value))
 
 
 def ago(value: datetime | None) -> Markup:
@@ -146,9 +149,13 @@ def _relative(value: datetime | None, past: str) -> Markup:
         return Markup("–")
     seconds = (datetime.now(UTC) - value).total_seconds()
     words = past.format(span(seconds)) if seconds >= 0 else f"in {span(-seconds)}"
-    return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(
-        value.astimezone(UTC).isoformat(timespec="seconds"), words
-    )
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(*_in_utc(value), words)
+
+
+def _in_utc(value: datetime) -> tuple[str, str]:
+    """Write an instant for programs and for people."""
+    shown = value.astimezone(UTC)
+    return shown.isoformat(timespec="seconds"), f"{shown:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def is_ahead(value: datetime | None) -> bool:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from mailer import dispatch, members
 from mailer.db import Database
 from mailer.dev.catcher import Catcher
-from mailer.models import Delivery
+from mailer.models import Act, Delivery
 
 from .. import javascript
 from ..worker import wait_until
-from .browser import PASSWORD, Watch, fits, sign_in
+from .browser import PASSWORD, PHONE, Watch, fits, sign_in
 
 AXE = javascript.FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = {"serious", "critical"}
@@ -134,6 +136,24 @@ def test_every_page_of_the_menu_is_fit_for_everybody(page: Page, console: str) -
     page.goto(f"{console}/sign-in")
     assert serious(page) == []
     assert watch.complaints == []
+
+
+def test_an_instant_has_its_zone_and_says_what_it_is_in_utc(
+    browser: Browser, site: str, database: Database
+) -> None:
+    with database.begin() as connection:
+        at = datetime(2026, 11, 30, 9, 15, 56, tzinfo=UTC).timestamp()
+        connection.execute(sa.update(Act).values(at=at))
+    page = browser.new_context(
+        viewport=PHONE, locale="en-US", timezone_id="America/New_York"
+    ).new_page()
+    sign_in(page, site, "ann", "/ops/audit")
+    shown = page.locator("time").last
+    # Chromium has a narrow space before AM.
+    expect(shown).to_have_text(re.compile(r"^Nov 30, 2026, 4:15:56.AM EST$"))
+    expect(shown).to_have_attribute("title", "2026-11-30 09:15:56 UTC")
+    assert fits(page)
+    page.context.close()
 
 
 def test_what_is_not_there_leads_back_into_the_console(page: Page, console: str) -> None:

@@ -65,7 +65,13 @@ def token(page: str) -> str:
 def submit(
     browser: FlaskClient, path: str, *, at: str | None = None, **fields: Any
 ) -> TestResponse:
-    """Send a form to a path, with the token of the page ``at`` (the same path), as a browser
-    would."""
+    """Send a form to a path, with what its form on the page ``at`` (the same path) hides, as a
+    browser would."""
     page = browser.get(at or path).text
-    return browser.post(path, data={"csrf_token": token(page), **fields})
+    return browser.post(path, data={"csrf_token": token(page), **hidden(page, path), **fields})
+
+
+def hidden(page: str, path: str) -> dict[str, str]:
+    """Return the hidden fields of the form that a page has for a path."""
+    form = re.search(rf'<form method="post" action="{re.escape(path)}".*?</form>', page, re.DOTALL)
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form[0] if form else ""))

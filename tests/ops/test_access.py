@@ -76,6 +76,16 @@ def test_what_no_database_can_hold_is_refused_in_words(app: Flask, one: View) ->
         assert "expected text without the character NUL" in answer.text
 
 
+@pytest.mark.parametrize("role", members.ROLES)
+def test_the_menu_has_what_a_member_may_open(sign_in: SignIn, role: str) -> None:
+    browser = sign_in(role)
+    menu = re.search(r"<nav .*?</nav>", browser.get("/ops/").text, re.DOTALL)
+    assert menu
+    links = re.findall(r'href="([^"]+)"', menu[0])
+    assert ("/ops/keys" in links) == (role == "admin")
+    assert {browser.get(one).status_code for one in links} == {200}
+
+
 def test_a_member_signs_in_and_out(app: Flask, sign_in: SignIn) -> None:
     browser = sign_in("viewer")
     page = browser.get("/ops/")

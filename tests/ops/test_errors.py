@@ -110,6 +110,10 @@ def test_who_has_to_sign_in_again_comes_back_to_the_page_of_the_form(app: Flask)
     browser = app.test_client()
     answer = submit(browser, "/ops/transports/main/test", at="/ops/sign-in")
     assert answer.location == "/ops/sign-in?next=/ops/transports/main/test"
+    words = "Your visit had ended: nothing was done."
+    assert words in browser.get(answer.location).text
+    assert words not in browser.get(answer.location).text
+    assert words not in browser.get("/ops/transports", follow_redirects=True).text
     answer = submit(browser, answer.location, name="ann", password=PASSWORD)
     answer = browser.get(answer.location)
     assert answer.location == "/ops/transports/main"

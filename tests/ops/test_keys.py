@@ -10,7 +10,7 @@ from flask import Flask
 from mailer import keys
 from mailer.state import of
 
-from .conftest import SignIn, submit
+from .conftest import SignIn, hidden, submit
 
 PATH = "/ops/keys"
 
@@ -44,6 +44,22 @@ def test_a_key_is_made_shown_once_and_revoked(app: Flask, sign_in: SignIn) -> No
     assert keys.find(database, token) is None
     assert "There are no keys" in browser.get(PATH).text
     assert submit(browser, f"{PATH}/{key.id}/revoke", at=PATH).status_code == 404
+
+
+def test_a_form_sent_twice_makes_one_key(app: Flask, sign_in: SignIn) -> None:
+    browser = sign_in("admin")
+    fields = {**hidden(browser.get(PATH).text, PATH), "name": "shop", "scope": "send"}
+    first, second = (browser.post(PATH, data=fields) for _ in range(2))
+    (key,) = keys.listing(of(app).database)
+    assert (first.status_code, second.status_code) == (200, 409)
+    assert f"No second one was made: the key {key.id} was made already" in second.text
+    assert 'value="mk_' not in second.text
+    fields |= hidden(second.text, PATH)
+    assert browser.post(PATH, data=fields).status_code == 200  # the form on this page is new
+    assert len(keys.listing(of(app).database)) == 2
+    submit(browser, f"{PATH}/{key.id}/revoke", at=PATH)
+    assert browser.post(PATH, data={**fields, "key_id": key.id}).status_code == 409
+    assert browser.post(PATH, data={**fields, "key_id": "x"}).status_code == 400
 
 
 def test_what_is_wrong_with_a_key_is_named_and_the_form_kept(app: Flask, sign_in: SignIn) -> None:

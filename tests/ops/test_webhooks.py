@@ -21,7 +21,7 @@ from mailer.state import of
 from ..conftest import AppFactory, let_time_pass
 from ..receiver import Receiver, answer
 from ..receiver import receiver as running
-from .conftest import SignIn, submit
+from .conftest import SignIn, hidden, submit
 
 PATH = "/ops/webhooks"
 
@@ -57,6 +57,36 @@ def test_one_is_made_and_its_secret_is_shown_this_once(
         page = browser.get(path).text
         assert receiver.url in page
         assert row.secret not in page
+
+
+def test_a_form_sent_twice_makes_one_webhook(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    browser = sign_in("admin")
+    fields = {**hidden(browser.get(PATH).text, PATH), "url": receiver.url}
+    first, second = (browser.post(PATH, data=fields) for _ in range(2))
+    (row,) = webhooks.listing(of(app), limit=10).rows
+    assert (first.status_code, second.status_code) == (200, 409)
+    assert f"No second one was made: the webhook {row.id} was made already" in second.text
+    assert row.secret not in second.text
+
+
+def test_a_form_sent_twice_rotates_the_secret_once(
+    app: Flask, sign_in: SignIn, receiver: Receiver
+) -> None:
+    webhook_id = _made(app, receiver)
+    before = webhooks.get(of(app), webhook_id).secret
+    browser, at = sign_in("admin"), f"{PATH}/{webhook_id}"
+    path = f"{at}/rotate"
+    fields = hidden(browser.get(at).text, path)
+    first, second = (browser.post(path, data=fields) for _ in range(2))
+    row = webhooks.get(of(app), webhook_id)
+    assert (first.status_code, second.status_code) == (200, 409)
+    assert row.previous_secret == before
+    assert row.secret in first.text
+    assert "The secret stays as it is" in second.text
+    assert row.secret not in second.text
+    assert browser.post(path, data=hidden(first.text, path)).status_code == 200  # on purpose
 
 
 def test_a_wrong_endpoint_is_named(app: Flask, sign_in: SignIn) -> None:

@@ -17,7 +17,7 @@ from ...models import LANES, Status
 from ...state import current
 from .. import access
 from ..blueprint import FRAME, Answer, console, view
-from ..given import form_job_id, whole
+from ..given import form_id, whole
 from ..pages import done, is_part, page
 
 _SHOWN = 25
@@ -55,7 +55,7 @@ def upload_bulk() -> Answer:
     if file is None or not file.filename:
         return _form(status=422, error="Please choose a file.")
     given: dict[str, Any] = {name: form.get(name, "").strip() or None for name in _OPTIONS}
-    job_id = form_job_id(form.get("job_id", ""))
+    job_id = form_id("job_id", form.get("job_id", ""))
     upload = bulk.Upload.of(file.filename, file.stream)
     try:
         bulk.create(

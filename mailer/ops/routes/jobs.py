@@ -14,7 +14,7 @@ from ...ledger.failures import Matching
 from ...state import current
 from .. import access
 from ..blueprint import Answer, view
-from ..given import form_job_id, whole
+from ..given import form_id, whole
 from ..pages import done, page
 from .failed import VERBS, matching
 
@@ -33,7 +33,7 @@ def start_job() -> Answer:
     state, verb = form.get("state", ""), form.get("verb", "")
     if verb not in VERBS.get(state, ()):
         raise BadRequest(f"verb: expected what can be done to what is {state!r}, got {verb!r}")
-    job_id = form_job_id(form.get("job_id", ""))
+    job_id = form_id("job_id", form.get("job_id", ""))
     cause, below = form.get("cause", ""), whole("below", form.get("below", ""))
     ids = {whole("ids", one) for one in form.getlist("ids")}
     found = Matching(sorted(ids), None)

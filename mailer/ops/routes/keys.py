@@ -10,10 +10,13 @@ from werkzeug.datastructures import MultiDict
 
 from ... import grants
 from ... import keys as api_keys
+from ...errors import Refused
+from ...ledger.record import uuid7
 from ...models import LANES
 from ...state import current
 from .. import access, parts
 from ..blueprint import Answer, view
+from ..given import form_id
 from ..pages import done, page
 
 SCOPES = {
@@ -39,13 +42,19 @@ def keys() -> Answer:
 
 @view("POST", "/keys", role="admin")
 def create_key() -> Answer:
-    """Make one, and show it once."""
+    """Make one, and show it once. The id comes with the form: sent twice, it is one."""
     form = request.form
+    key_id = form_id("key_id", form.get("key_id", ""))
     name = form.get("name", "").strip()
     try:
-        _, token = api_keys.create(current().database, name, _grant(form), actor=access.actor())
+        _, token = api_keys.create(
+            current().database, name, _grant(form), actor=access.actor(), key_id=key_id
+        )
     except ValueError as problem:
         return _listed(status=422, error=str(problem), form=form)
+    except Refused as problem:
+        words = f"No second one was made: {problem}, and was shown once, then. Now the form is new."
+        return _listed(status=409, error=words, form=form)
     return _listed(token=token, name=name)
 
 
@@ -84,5 +93,6 @@ def _listed(*, form: MultiDict[str, str] | None = None, **what: Any) -> Answer:
         lanes=LANES,
         expiry=EXPIRY_DAYS,
         form=form or MultiDict([("scope", "send")]),
+        key_id=uuid7(),
         **what,
     )

@@ -12,10 +12,13 @@ from werkzeug.datastructures import MultiDict
 
 from ... import notice, rendition
 from ... import webhooks as hooks
+from ...errors import Refused
 from ...ledger.events import TYPES
+from ...ledger.record import uuid7
 from ...state import current
 from .. import access, parts
 from ..blueprint import Answer, view
+from ..given import form_id
 from ..pages import done, page
 
 SINCE = {"1": "hour", "6": "6 hours", "24": "day", "120": "5 days"}
@@ -30,17 +33,22 @@ def webhooks() -> Answer:
 
 @view("POST", "/webhooks", role="admin")
 def create_webhook() -> Answer:
-    """Make one, and show its secret."""
+    """Make one, and show its secret. The id comes with the form: sent twice, it is one."""
     form = request.form
+    webhook_id = form_id("webhook_id", form.get("webhook_id", ""))
     try:
         made = hooks.create(
             current(),
             form.get("url", "").strip(),
             form.getlist("type") or TYPES,
             actor=access.actor(),
+            webhook_id=webhook_id,
         )
     except ValueError as problem:
         return _listed(status=422, error=str(problem), form=form)
+    except Refused as problem:
+        words = f"No second one was made: {problem}, and its secret shown once, then."
+        return _shown(hooks.get(current(), webhook_id), status=409, error=words)
     return _shown(made, secret=made.secret)
 
 
@@ -64,8 +72,17 @@ def disable_webhook(webhook_id: str) -> Answer:
 
 @view("POST", "/webhooks/<webhook_id>/rotate", role="admin")
 def rotate_webhook(webhook_id: str) -> Answer:
-    """Give it a new secret, and show it."""
-    found = hooks.rotate_secret(current(), webhook_id, actor=access.actor())
+    """Give it a new secret, and show it: once, however often the form is sent."""
+    try:
+        found = hooks.rotate_secret(
+            current(),
+            webhook_id,
+            actor=access.actor(),
+            replaces=request.form.get("replaces", ""),
+        )
+    except Refused as problem:
+        words = f"The secret stays as it is: {problem}, and the new one shown once, then."
+        return _shown(hooks.get(current(), webhook_id), status=409, error=words)
     return _shown(found, secret=found.secret)
 
 
@@ -117,6 +134,7 @@ def _listed(*, form: MultiDict[str, str] | None = None, **problem: Any) -> Answe
         links=parts.links(found.rows, found.has_more),
         types=TYPES,
         form=form or MultiDict(),
+        webhook_id=uuid7(),
         standing=hooks.standing,
         **problem,
     )
@@ -129,6 +147,7 @@ def _shown(row: Any, *, secret: str = "", **problem: Any) -> Answer:
         "webhook",
         webhook=row,
         secret=secret,
+        replaces=hooks.digest(row.secret),
         rows=found.rows,
         links=parts.links(found.rows, found.has_more),
         shown=status,

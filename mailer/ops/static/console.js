@@ -3,22 +3,29 @@
 "use strict";
 
 (() => {
-  const SHORT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  const LOCAL = new Intl.DateTimeFormat(undefined, {
+    year: "numeric", month: "short", day: "numeric",
+    hour: "numeric", minute: "2-digit", second: "2-digit", timeZoneName: "short",
+  });
   let heard = new Date();
 
   const localise = (root) => {
     for (const time of root.querySelectorAll("time[datetime]:not([data-local])")) {
-      const words = SHORT.format(new Date(time.dateTime));
+      const words = LOCAL.format(new Date(time.dateTime));
       time.dataset.local = "";
-      if (time.title) time.title = words;
-      else time.textContent = words;
+      if (time.title) {
+        time.title = `${words} (${time.title})`;
+      } else {
+        time.title = time.textContent; // in UTC, as filters and the command line have it
+        time.textContent = words;
+      }
     }
   };
 
   const tell = (isLost) => {
     const notice = document.getElementById("lost");
     if (!notice || notice.hidden !== isLost) return;
-    notice.querySelector("span").textContent = SHORT.format(heard);
+    notice.querySelector("span").textContent = LOCAL.format(heard);
     notice.hidden = !isLost;
   };
 
