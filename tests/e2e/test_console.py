@@ -20,7 +20,7 @@ from mailer.models import Act, Delivery
 
 from .. import javascript
 from ..worker import wait_until
-from .browser import PASSWORD, PHONE, Watch, fits, sign_in
+from .browser import DESKTOP, PASSWORD, PHONE, Watch, fits, sign_in, upload
 
 AXE = javascript.FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 SERIOUS = {"serious", "critical"}
@@ -153,6 +153,22 @@ def test_an_instant_has_its_zone_and_says_what_it_is_in_utc(
     expect(shown).to_have_text(re.compile(r"^Nov 30, 2026, 4:15:56.AM EST$"))
     expect(shown).to_have_attribute("title", "2026-11-30 09:15:56 UTC")
     assert fits(page)
+    page.context.close()
+
+
+def test_the_address_of_a_row_that_is_left_out_stands_in_a_line(
+    browser: Browser, site: str, database: Database, tmp_path: Path
+) -> None:
+    address = "somebody.with.a.long.name@department.shop.example"
+    people = tmp_path / "people.csv"
+    people.write_text("email,start_url\n" + f"{address},https://a.example\n" * 2)
+    page = browser.new_context(viewport=DESKTOP).new_page()
+    upload(page, site, "ann", people)
+    cell = page.get_by_role("cell", name=address)
+    expect(cell).to_be_visible(timeout=20_000)
+    line = page.get_by_role("rowheader", name="3", exact=True)
+    assert cell.evaluate("one => one.getBoundingClientRect().height") < 60
+    assert line.evaluate("one => one.getBoundingClientRect().width") < 100
     page.context.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from threading import Thread
 
 from flask import Flask
@@ -49,6 +50,9 @@ def test_the_chart_is_drawn_and_goes_on_by_itself(
         expect(sent).to_have_text("2", timeout=15_000)
         expect(chart).to_have_attribute("data-same", "yes")  # the same chart, with new numbers
         expect(chart).to_be_visible()
+        legend = page.locator("[data-chart=flow] .u-legend")
+        # Of the newest minute, as no pointer is there.
+        expect(legend).to_contain_text(re.compile(r"From\w.*Accepted\dSent\d"))
         assert watch.complaints == []
         page.close()
     finally:

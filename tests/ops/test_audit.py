@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from flask import Flask
 
 from mailer import dispatcher
+from mailer.ledger.acts import Action
+from mailer.state import of
 
 from .conftest import SignIn, submit
 
@@ -27,6 +30,44 @@ def test_who_did_what_is_shown_and_found(app: Flask, sign_in: SignIn) -> None:
     assert '<td data-label="Did">resume</td>' in found
     assert '<td data-label="Did">sign in</td>' not in found
     assert "Nobody did anything that matches." in browser.get(f"{PATH}?actor=nobody").text
+
+
+ID = "019a5c1e-7c3a-7cc0-8a53-8a6a1d0d7d5e"
+
+
+@pytest.mark.parametrize(
+    ("action", "about", "shown"),
+    [
+        ("retry", ID, f'<a href="/ops/emails/{ID}">{ID}</a>'),
+        (
+            "cancel",
+            f"state=queued bulk={ID}",
+            f'state=queued bulk=<a href="/ops/bulk/{ID}">{ID}</a>',
+        ),
+        ("send test", f"welcome {ID}", f'welcome <a href="/ops/emails/{ID}">{ID}</a>'),
+        ("send test", "transport main", 'transport <a href="/ops/transports/main">main</a>'),
+        ("pause", "lane bulk", "lane bulk"),
+        ("upload file", f"bulk {ID}", f'bulk <a href="/ops/bulk/{ID}">{ID}</a>'),
+        ("start job", f"retry {ID}", f'retry <a href="/ops/jobs/{ID}">{ID}</a>'),
+        ("stop job", ID, f'<a href="/ops/jobs/{ID}">{ID}</a>'),
+        ("rotate secret", ID, f'<a href="/ops/webhooks/{ID}">{ID}</a>'),
+        ("replay events", f"webhook {ID}", f'webhook <a href="/ops/webhooks/{ID}">{ID}</a>'),
+        ("delete webhook", ID, ID),  # it is gone
+        ("make key", f"{ID} {ID}", f"{ID} {ID}"),  # a key has no page
+        ("retry", f"<b> {ID}", f"&lt;b&gt; {ID}"),
+        (
+            "resume",
+            'transport "><b>',
+            'transport <a href="/ops/transports/%22%3E%3Cb%3E">&#34;&gt;&lt;b&gt;</a>',
+        ),
+    ],
+)
+def test_what_an_act_was_about_is_a_link_where_it_has_a_page(
+    app: Flask, sign_in: SignIn, action: Action, about: str, shown: str
+) -> None:
+    of(app).ledger.note("ann", action, about)
+    page = sign_in("viewer").get(f"{PATH}?actor=ann").text
+    assert f'<td data-label="To">{shown}</td>' in page
 
 
 def test_wrong_filters_are_named(sign_in: SignIn) -> None:

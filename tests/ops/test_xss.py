@@ -212,8 +212,8 @@ def test_no_word_of_a_conversation_becomes_markup(
         answer = submit(browser, f"{at}/test", at=at, address="ann@example.com")
         return Page(answer.text)
 
-    plain = conversation(PLAIN)
-    for payload in PAYLOADS:
+    plains = [conversation(PLAIN) for _ in range(2)]  # an admin has more in the menu
+    for payload, plain in zip(PAYLOADS, cycle(plains), strict=False):
         found = conversation(payload)
         assert found.shapes == plain.shapes, payload
         assert found.strange(set(plain.shapes)) == []

@@ -9,6 +9,7 @@ from flask import request
 from ...ledger.acts import ACTIONS
 from ...state import current
 from .. import parts
+from ..about import about
 from ..blueprint import Answer, view
 from ..pages import page
 
@@ -42,4 +43,5 @@ def audit() -> Answer:
         problems=problems,
         actions=ACTIONS,
         since=SINCE,
+        about=about,
     )

@@ -32,6 +32,9 @@
     };
   };
 
+  // What the legend says: of where the pointer is or, without one, the newest.
+  const now = (chart, value, series) => value ?? chart.data[series].at(-1);
+
   const line = (name) => {
     const { color: stroke, fill, dash, width = 1.5 } = LINES[name] ?? { color: "--text" };
     return {
@@ -41,7 +44,7 @@
       dash,
       width,
       points: { show: false },
-      value: (_, value) => value ?? "–",
+      value: now,
     };
   };
 
@@ -72,7 +75,7 @@
         height: HEIGHT,
         cursor: { y: false, drag: { x: false, y: false } },
         scales: { y: { range: (_, low, high) => [0, Math.max(high * 1.1, 5)] } },
-        series: [{ label: "From", value: (_, at) => (at ? INSTANT.format(at * 1000) : "–") }, ...names.map(line)],
+        series: [{ label: "From", value: (...where) => INSTANT.format(now(...where) * 1000) }, ...names.map(line)],
         padding: [null, 28, null, null], // room for the last label
         axes: [
           axis({ space: 70, values: (_, ticks, __, ___, step) => ticks.map((at) => (step < DAY ? TIME : DATE).format(at * 1000)) }),
