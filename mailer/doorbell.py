@@ -179,6 +179,11 @@ class Doorbell:
         """Wait until all that was committed has rung. False: not within so many seconds."""
         return self._bursts.finish(seconds)
 
+    def close(self) -> None:
+        """Close the connections to Redis; the next ring opens one."""
+        if self._redis is not None:
+            self._redis.close()
+
     def forget(self) -> None:
         """Drop the connections inherited by a forked child, and leave to its parent what that has
         still to ring."""

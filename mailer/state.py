@@ -165,6 +165,7 @@ class State:
         for name in ("doorbell", "events_bell", "jobs_bell"):
             if bell := self.__dict__.get(name):
                 bell.finish(EXIT_SECONDS)
+                bell.close()
         for name in ("database", "traffic"):
             if part := self.__dict__.pop(name, None):
                 part.close()
