@@ -26,7 +26,7 @@ HELLO: dict[str, Any] = {"to": "ada@example.com", "subject": "Hello Ada", "text"
 MakeApp = Callable[..., Flask]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # until then what other tests send is traced, too
 def exporter() -> Iterator[InMemorySpanExporter]:
     memory = InMemorySpanExporter()
     provider = TracerProvider()
