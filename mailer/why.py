@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -43,11 +43,10 @@ _NOT_SENT = {
 """How the words of an attempt begin of which no server knows, and why."""
 
 
-def following(state: State, history: History) -> dict[int, Sentence]:
-    """Say what happens to each delivery of an email next, by its id."""
+def following(state: State, history: History, held: Collection[int]) -> dict[int, Sentence]:
+    """Say what happens to each delivery of an email next, by its id. ``held``: of `held_back`."""
     waits = any(one.status == Status.QUEUED for one in history.deliveries)
     hindered = hindrance(state, history.email.lane) if waits else None
-    held = held_back(state, history)
     return {
         one.id: what_happens_next(
             one,
@@ -121,12 +120,11 @@ def _undecided(email: Any) -> Sentence:
     return (*begin, " if it has, or ", Verb.RESOLVE_RESEND, again)
 
 
-def evidence(state: State, history: History) -> dict[int, list[Evidence]]:
+def evidence(state: State, history: History, held: Collection[int]) -> dict[int, list[Evidence]]:
     """Return what is known of each delivery, by its id: the last reply, what was reported and done,
-    and what stands in the way of those that wait."""
+    and what stands in the way of those that wait. ``held``: of `held_back`."""
     waits = any(one.status == Status.QUEUED for one in history.deliveries)
     of_lane = _of_lane(state, history.email.lane) if waits else []
-    held = held_back(state, history)
     found = {}
     for delivery in history.deliveries:
         known = [*_last_reply(history.attempts[delivery.id])]

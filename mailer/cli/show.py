@@ -13,7 +13,7 @@ from flask.cli import with_appcontext
 from ..ledger.queries import History
 from ..outcome import said, took
 from ..state import State, current
-from ..why import Sentence, following
+from ..why import Sentence, following, held_back
 from . import output
 
 _OF_REPORT = (
@@ -46,7 +46,7 @@ def show(ctx: click.Context, email_id: str, as_json: bool) -> None:
     state = current()
     history = state.ledger.show(whole_id(state, email_id))
     commands = output.commands(ctx)
-    nexts = following(state, history)
+    nexts = following(state, history, held_back(state, history))
     if as_json:
         output.print_json(_document(history, commands, nexts))
     else:

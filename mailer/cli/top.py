@@ -88,8 +88,8 @@ def _print(found: Overview, over: str) -> None:
     verdict = found.verdict
     colour = {"good": "green", "wait": "yellow", "bad": "red"}[verdict.level]
     click.echo(click.style(verdict.words, fg=colour, bold=True))
-    for reason, *_ in verdict.reasons:
-        click.echo(output.printable(f"  {reason}"))
+    for reason in verdict.reasons:
+        click.echo(output.printable(f"  {reason.words}"))
     for check in found.health.checks:
         if not check.ok:
             continue
@@ -186,7 +186,7 @@ def _document(found: Overview) -> dict[str, Any]:
     return {
         "verdict": {
             **found.verdict._asdict(),
-            "reasons": [reason for reason, *_ in found.verdict.reasons],
+            "reasons": [reason.words for reason in found.verdict.reasons],
         },
         "workers": found.workers,
         "lanes": [

@@ -8,7 +8,7 @@ import click
 from flask.cli import with_appcontext
 
 from ..state import current
-from ..why import evidence, following
+from ..why import evidence, following, held_back
 from . import output
 from .show import whole_id
 
@@ -31,7 +31,8 @@ def why(ctx: click.Context, email_id: str, as_json: bool) -> None:
     history = state.ledger.show(whole_id(state, email_id))
     commands = output.commands(ctx)
     email = history.email
-    nexts, known = following(state, history), evidence(state, history)
+    held = held_back(state, history)
+    nexts, known = following(state, history, held), evidence(state, history, held)
     documents: list[dict[str, Any]] = [
         {
             "recipient": one.recipient,

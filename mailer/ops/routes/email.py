@@ -27,13 +27,14 @@ def email(email_id: str) -> Answer:
     """Show it."""
     state = current()
     history = known(email_id)
+    held = held_back(state, history)
     return page(
         "email",
         email=history.email,
         history=history,
-        following=following(state, history),
-        held=held_back(state, history),
-        evidence=evidence(state, history),
+        following=following(state, history, held),
+        held=held,
+        evidence=evidence(state, history, held),
         timeline=timeline(history, state.ledger.told(email_id)),
         retryable={*RETRYABLE, "deferred"},
         is_open=any(one.status in OPEN for one in history.deliveries),
